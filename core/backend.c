@@ -1,0 +1,76 @@
+/* lightforce: choosing and opening a backend
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "backend.h"
+
+/* Every operation must be there: a missing one is a bug that shows here and not in the
+ * middle of a stream. The table holds nothing but function pointers. */
+static gboolean
+check_operations (const LfBackend *be, GError **error)
+{
+  const gpointer *ops = (const gpointer *) be->ops;
+  gsize i;
+
+  for (i = 0; i < sizeof (LfBackendOps) / sizeof (gpointer); i++) {
+    if (!ops[i]) {
+      g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+          "backend %s lacks operation number %" G_GSIZE_FORMAT, be->name, i);
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+static LfBackend *
+open_one (const LfBackendInfo *info, GError **error)
+{
+  LfBackend *be = g_new0 (LfBackend, 1);
+
+  be->name = info->name;
+  if (!info->open (be, error)) {
+    g_free (be);
+    return NULL;
+  }
+  if (!check_operations (be, error)) {
+    lf_backend_close (be);
+    return NULL;
+  }
+  return be;
+}
+
+LfBackend *
+lf_backend_open (const char *name, GError **error)
+{
+  gboolean any = !name || !g_strcmp0 (name, "auto");
+  g_autoptr (GString) names = g_string_new (NULL);
+  g_autoptr (GError) last = NULL;
+  gint i;
+
+  for (i = 0; lf_backends[i]; i++) {
+    if (any) {
+      LfBackend *be;
+
+      g_clear_error (&last);
+      if ((be = open_one (lf_backends[i], &last)))
+        return be;
+      g_info ("backend %s: %s", lf_backends[i]->name, last->message);
+    } else if (g_str_equal (name, lf_backends[i]->name)) {
+      return open_one (lf_backends[i], error);
+    }
+    g_string_append_printf (names, "%s%s", i ? ", " : "", lf_backends[i]->name);
+  }
+  if (last)
+    g_propagate_error (error, g_steal_pointer (&last));
+  else
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+        "backend \"%s\" is not part of this build; it has: %s", name, names->str);
+  return NULL;
+}
+
+void
+lf_backend_close (LfBackend *be)
+{
+  be->ops->close (be);
+  g_free (be);
+}

@@ -1,0 +1,75 @@
+/* lightforce: from weight files to backend memory
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_LOADER_H
+#define LF_LOADER_H
+
+#include "backend.h"
+#include "modelfiles.h"
+
+G_BEGIN_DECLS
+
+/* Reads the weights of one part. A part's loading function asks for each tensor by its
+ * canonical name and shape. It runs twice: first with `measure` TRUE, when shapes are
+ * checked and bytes are counted but nothing is read, then for real into one arena.
+ *
+ * The first error stays in loader->error and turns all further calls into no-ops (they
+ * return NULL), so a loading function needs no checks of its own. */
+typedef struct
+{
+  LfModelFiles *files;
+  LfPart part;
+  LfBackend *backend;
+  LfQueue *queue;
+  gboolean measure;
+  guint8 *arena;        /* backend memory; NULL while measuring */
+  gsize used;           /* bytes of it */
+  GHashTable *seen;     /* canonical names asked for */
+  guint64 parameters;   /* weights asked for */
+  LfDType linear_dtype; /* type of linear, conv and embedding weights */
+  GError *error;
+  GCancellable *cancellable;
+  LfProgressFunc progress;
+  gpointer progress_data;
+  double progress_from, progress_to;
+  gsize total; /* bytes of the part as measured, for the progress */
+} LfLoader;
+
+/* An f32 vector or table of `count` elements whose tensor has these shape; any shape of
+ * the same count that differs by dimensions of 1 fits. `name` is a printf format. */
+const float *lf_loader_floats (LfLoader *loader, gint64 count, const char *name, ...)
+    G_GNUC_PRINTF (3, 4);
+
+/* FALSE if the part has no tensor of this name. */
+gboolean lf_loader_has (LfLoader *loader, const char *name, ...) G_GNUC_PRINTF (2, 3);
+
+/* The shape of a tensor; FALSE if there is none. */
+gboolean lf_loader_shape (LfLoader *loader, gint *ndim, gint64 *shape, const char *name, ...)
+    G_GNUC_PRINTF (4, 5);
+
+/* prefix.weight (n_out, n_in), and prefix.bias (n_out) where `bias`. Several prefixes
+ * (NULL at the end) are stacked: n_out is that of each. Weights whose trailing dimensions
+ * multiply to n_in (patch embedding) fit too. */
+void lf_loader_linear (LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gboolean bias,
+    const char *prefix, ...) G_GNUC_NULL_TERMINATED;
+
+/* prefix.weight (c_out, c_in, [kt,] kh, kw), brought to channels last; bias where it is. */
+void lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix);
+
+/* A table kept in linear_dtype: (rows, columns). */
+const void *lf_loader_table (LfLoader *loader, gint64 rows, gint64 columns, const char *name);
+
+/* Fails with LF_ERROR_INVALID_MODEL, naming one, if the part has tensors that nobody asked
+ * for; names that begin with one of `ignore` (NULL at the end) do not count. */
+void lf_loader_finish (LfLoader *loader, const char *const *ignore);
+
+typedef void (*LfLoadFunc) (LfLoader *loader, gpointer part);
+
+/* Runs `load` both times. On success `*arena` is the backend memory (free with
+ * backend->ops->free) and `*bytes` its size. */
+gboolean lf_loader_run (
+    LfLoader *loader, LfLoadFunc load, gpointer part, void **arena, gsize *bytes, GError **error);
+
+G_END_DECLS
+#endif
