@@ -1,0 +1,108 @@
+/* lightforce: the CPU backend, inside
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_CPU_H
+#define LF_CPU_H
+
+#include "core/backend.h"
+
+G_BEGIN_DECLS
+
+/* Operations run when they are called, in float32, spread over the queue's threads.
+ * OpenBLAS is called with one thread each: the threads are ours, so that their number is
+ * a property of a stream and not of the process. */
+
+typedef struct _LfCpuPool LfCpuPool;
+
+struct _LfQueue
+{
+  LfBackend *backend;
+  LfCpuPool *pool;
+  gint threads;
+  GError *error; /* first failure; wait() hands it over */
+};
+
+/* Works on items begin .. end-1; `thread` is 0 .. threads-1. */
+typedef void (*LfCpuFunc) (gpointer data, gint64 begin, gint64 end, gint thread);
+
+/* Runs `func` over 0 .. count-1 in pieces of `grain` items and waits. Not reentrant. */
+void lf_cpu_for (LfQueue *q, gint64 count, gint64 grain, LfCpuFunc func, gpointer data);
+
+/* Memory of one thread of the queue, aligned to 64 bytes, at least `floats` long. Valid until
+ * the next call for this thread; it only ever grows, so steady state allocates nothing. */
+float *lf_cpu_scratch (LfQueue *q, gint thread, gsize floats);
+
+/* Row-major C = alpha A op(B) + beta C in one thread, B (N, K) if trans_b else (K, N). */
+void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float *A, gint lda,
+    const float *B, gint ldb, float beta, float *C, gint ldc);
+
+/* Compiles a function for several levels of x86-64 and picks one when loading. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)                                \
+    && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define LF_CPU_CLONES                                                                              \
+  __attribute__ ((target_clones ("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define LF_CPU_CLONES
+#endif
+
+/* linear.c */
+void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
+    LfEpilogue epilogue, const float *gate);
+
+/* transformer.c */
+void lf_cpu_norm_modulate (LfQueue *q, void *y, const void *x, const float *shift,
+    const float *scale, float one, gint rows, gint C, float eps);
+void lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
+    gint rows, gint C, float eps);
+void lf_cpu_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);
+void lf_cpu_rotate_keys (LfQueue *q, void *keys, const void *keys_plain, const LfRope *rope,
+    const gint32 *slots, gint frames, gint n, gint heads, gint d);
+void lf_cpu_add_modulation (LfQueue *q, float *y, const float *tables, const void *x, gint layers,
+    gint rows, gint x_rows, gint C);
+void lf_cpu_silu (LfQueue *q, void *y, const void *x, gsize count);
+void lf_cpu_patchify (LfQueue *q, void *y, const float *latent, gint F, gint Z, gint H, gint W);
+void lf_cpu_unpatchify (LfQueue *q, float *latent, const void *x, gint F, gint Z, gint H, gint W);
+
+/* attention.c */
+void lf_cpu_attention (LfQueue *q, const LfAttention *a);
+void lf_cpu_text_attention (LfQueue *q, void *y, const void *queries, const void *k, const void *v,
+    gint rows, gint tokens, gint heads, gint d, float last_bias);
+
+/* select.c */
+void lf_cpu_pool_blocks (LfQueue *q, float *y, const void *x, gint rows, gint C, gint block);
+void lf_cpu_pool_frames (LfQueue *q, float *pooled, float *means, const void *cache,
+    const gint32 *slots, gint frames, gint n, gint C, gint block);
+void lf_cpu_select_blocks (LfQueue *q, const LfSelectBlocks *a);
+
+/* sampler.c */
+void lf_cpu_noise (LfQueue *q, float *y, gsize count, guint64 seed, guint32 chunk, guint32 step);
+void lf_cpu_denoise (
+    LfQueue *q, float *clean, const float *x, const float *flow, float level, gsize count);
+void lf_cpu_mix_noise (
+    LfQueue *q, float *x, const float *clean, const float *noise, float level, gsize count);
+void lf_cpu_lerp (LfQueue *q, float *y, const float *a, const float *b, float weight, gsize count);
+
+/* text.c */
+void lf_cpu_embed (
+    LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
+void lf_cpu_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bias, gint T,
+    gint length, gint heads, gint d, gint buckets);
+
+/* conv.c */
+void lf_cpu_conv (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, gint H, gint W,
+    gint fold, gint first_out, const void *residual, LfActivation activation);
+
+/* pixels.c */
+void lf_cpu_pixel_norm_silu (
+    LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu);
+void lf_cpu_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint W, gint C);
+void lf_cpu_pixel_attention (
+    LfQueue *q, void *y, const void *qkv, gint frames, gint pixels, gint C);
+void lf_cpu_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint H, gint W,
+    const float *scale, const float *shift, float bound);
+void lf_cpu_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
+void lf_cpu_to_rgbx (LfQueue *q, guint8 *y, const void *x, gsize pixels, float scale, float shift);
+
+G_END_DECLS
+#endif

@@ -1,0 +1,163 @@
+/* lightforce: the CPU backend's threads and scratch
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "pool.h"
+
+typedef struct
+{
+  LfCpuPool *pool;
+  gint number;
+  GThread *thread;
+  float *scratch;
+  gsize floats;
+} LfCpuWorker;
+
+struct _LfCpuPool
+{
+  gint n_workers; /* the calling thread is worker 0 */
+  LfCpuWorker *workers;
+  GMutex lock;
+  GCond start, done;
+  guint round; /* counts calls of lf_cpu_for */
+  gint busy;   /* workers that have not finished this round */
+  gboolean quit;
+
+  LfCpuFunc func; /* this round's work */
+  gpointer data;
+  gint64 count, grain;
+  gint64 next; /* atomic: first item nobody has taken */
+};
+
+static void
+work (LfCpuPool *pool, gint thread)
+{
+  for (;;) {
+    gint64 begin = __atomic_fetch_add (&pool->next, pool->grain, __ATOMIC_RELAXED);
+
+    if (begin >= pool->count)
+      return;
+    pool->func (pool->data, begin, MIN (begin + pool->grain, pool->count), thread);
+  }
+}
+
+static gpointer
+worker_main (gpointer data)
+{
+  LfCpuWorker *worker = data;
+  LfCpuPool *pool = worker->pool;
+  guint round = 0;
+
+  g_mutex_lock (&pool->lock);
+  for (;;) {
+    while (!pool->quit && pool->round == round)
+      g_cond_wait (&pool->start, &pool->lock);
+    if (pool->quit)
+      break;
+    round = pool->round;
+    g_mutex_unlock (&pool->lock);
+
+    work (pool, worker->number);
+
+    g_mutex_lock (&pool->lock);
+    if (--pool->busy == 0)
+      g_cond_signal (&pool->done);
+  }
+  g_mutex_unlock (&pool->lock);
+  return NULL;
+}
+
+LfCpuPool *
+lf_cpu_pool_new (gint threads, GError **error)
+{
+  LfCpuPool *pool = g_new0 (LfCpuPool, 1);
+  gint i;
+
+  pool->n_workers = threads;
+  pool->workers = g_new0 (LfCpuWorker, threads);
+  g_mutex_init (&pool->lock);
+  g_cond_init (&pool->start);
+  g_cond_init (&pool->done);
+  for (i = 0; i < threads; i++) {
+    pool->workers[i].pool = pool;
+    pool->workers[i].number = i;
+    if (i > 0) {
+      pool->workers[i].thread =
+          g_thread_try_new ("lightforce-cpu", worker_main, &pool->workers[i], error);
+      if (!pool->workers[i].thread) {
+        pool->n_workers = i;
+        lf_cpu_pool_free (pool);
+        return NULL;
+      }
+    }
+  }
+  return pool;
+}
+
+void
+lf_cpu_pool_free (LfCpuPool *pool)
+{
+  gint i;
+
+  g_mutex_lock (&pool->lock);
+  pool->quit = TRUE;
+  g_cond_broadcast (&pool->start);
+  g_mutex_unlock (&pool->lock);
+  for (i = 0; i < pool->n_workers; i++) {
+    if (pool->workers[i].thread)
+      g_thread_join (pool->workers[i].thread);
+    g_aligned_free (pool->workers[i].scratch);
+  }
+  g_mutex_clear (&pool->lock);
+  g_cond_clear (&pool->start);
+  g_cond_clear (&pool->done);
+  g_free (pool->workers);
+  g_free (pool);
+}
+
+void
+lf_cpu_for (LfQueue *q, gint64 count, gint64 grain, LfCpuFunc func, gpointer data)
+{
+  LfCpuPool *pool = q->pool;
+
+  if (count <= 0)
+    return;
+  if (pool->n_workers == 1 || count <= grain) {
+    gint64 i;
+
+    /* the same pieces as with several threads: results do not depend on their number */
+    for (i = 0; i < count; i += grain)
+      func (data, i, MIN (i + grain, count), 0);
+    return;
+  }
+  g_mutex_lock (&pool->lock);
+  pool->func = func;
+  pool->data = data;
+  pool->count = count;
+  pool->grain = grain;
+  __atomic_store_n (&pool->next, 0, __ATOMIC_RELAXED);
+  pool->busy = pool->n_workers - 1;
+  pool->round++;
+  g_cond_broadcast (&pool->start);
+  g_mutex_unlock (&pool->lock);
+
+  work (pool, 0);
+
+  g_mutex_lock (&pool->lock);
+  while (pool->busy > 0)
+    g_cond_wait (&pool->done, &pool->lock);
+  g_mutex_unlock (&pool->lock);
+}
+
+float *
+lf_cpu_scratch (LfQueue *q, gint thread, gsize floats)
+{
+  LfCpuWorker *worker = &q->pool->workers[thread];
+
+  if (worker->floats < floats) {
+    g_aligned_free (worker->scratch);
+    worker->floats = floats + floats / 4;
+    worker->scratch = g_aligned_alloc (worker->floats, sizeof (float), 64);
+  }
+  return worker->scratch;
+}
