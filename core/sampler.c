@@ -1,0 +1,98 @@
+/* lightforce: from noise to a clean chunk in a few steps
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "sampler.h"
+
+#include "arena.h"
+
+double
+lf_sigma_of (double step, double shift)
+{
+  double s = step / 1000;
+
+  return shift * s / (1 + (shift - 1) * s);
+}
+
+void
+lf_sampler_timesteps (const LfModelConfig *config, double *timesteps)
+{
+  gint i;
+
+  for (i = 0; i < config->n_steps; i++)
+    timesteps[i] = lf_sigma_of (config->steps[i], config->shift) * 1000;
+  timesteps[config->n_steps] = 0;
+}
+
+static void
+lay_out (LfSampler *s, LfArena *arena)
+{
+  gsize bytes = s->state->max_frames * s->state->cache->latent_floats * sizeof (float);
+
+  s->x = lf_arena_take (arena, bytes);
+  s->clean = lf_arena_take (arena, bytes);
+  s->flow = lf_arena_take (arena, bytes);
+  s->noise = lf_arena_take (arena, bytes);
+}
+
+LfSampler *
+lf_sampler_new (LfTransformerState *state, const LfModelConfig *config, GError **error)
+{
+  g_autoptr (LfSampler) s = g_new0 (LfSampler, 1);
+  LfBackend *backend = state->model->backend;
+  LfArena arena = {0};
+  gint i;
+
+  s->state = state;
+  s->n_steps = config->n_steps;
+  for (i = 0; i < s->n_steps; i++)
+    s->levels[i] = lf_sigma_of (config->steps[i], config->shift);
+  lay_out (s, &arena);
+  s->memory = backend->ops->alloc (backend, arena.used, error);
+  if (!s->memory)
+    return NULL;
+  s->bytes = arena.used;
+  arena = (LfArena){s->memory, 0};
+  lay_out (s, &arena);
+  return g_steal_pointer (&s);
+}
+
+void
+lf_sampler_free (LfSampler *sampler)
+{
+  LfBackend *backend = sampler->state->model->backend;
+
+  if (sampler->memory)
+    backend->ops->free (backend, sampler->memory);
+  g_free (sampler);
+}
+
+gboolean
+lf_sampler_chunk (
+    LfSampler *sampler, LfNoiseFunc noise, gpointer user_data, GCancellable *cancellable)
+{
+  LfTransformerState *state = sampler->state;
+  LfCache *cache = state->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gsize count = cache->current * cache->latent_floats;
+  gint j;
+
+  noise (user_data, 0, sampler->x, count);
+  for (j = 0; j < sampler->n_steps; j++) {
+    if (!lf_transformer_forward (state, sampler->x, j, sampler->flow, cancellable))
+      return FALSE;
+    ops->denoise (state->q, sampler->clean, sampler->x, sampler->flow, sampler->levels[j], count);
+    if (j + 1 < sampler->n_steps) {
+      noise (user_data, j + 1, sampler->noise, count);
+      ops->mix_noise (
+          state->q, sampler->x, sampler->clean, sampler->noise, sampler->levels[j + 1], count);
+    }
+  }
+  if (!lf_transformer_forward (state, sampler->clean, sampler->n_steps, NULL, cancellable))
+    return FALSE;
+  for (j = 0; j < cache->current; j++)
+    ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
+        sampler->clean + j * cache->latent_floats, cache->latent_floats * sizeof (float));
+  lf_cache_commit (cache);
+  return TRUE;
+}

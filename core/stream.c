@@ -1,0 +1,541 @@
+/* lightforce: one video being made
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include "arena.h"
+#include "model.h"
+#include "sampler.h"
+#include "sparsity.h"
+
+#define MAX_SIZE 16384 /* pixels */
+
+/* Host memory of finished chunks, used again: shared by a stream and its chunks, whoever
+ * goes last. */
+typedef struct
+{
+  gint refs; /* atomic */
+  GMutex lock;
+  GPtrArray *free; /* buffers of `bytes` */
+  gsize bytes;
+} PicturePool;
+
+typedef struct
+{
+  LfChunk chunk;
+  gint refs; /* atomic */
+  PicturePool *pool;
+  guint8 *data;
+} Chunk;
+
+struct _LfStream
+{
+  LfModel *model;
+  LfQueue *q;
+  LfTransformerState *state;
+  LfSampler *sampler;
+  LfDecoderState *decoder;
+  gint decode_frames; /* latents decoded at a time */
+  gint width, height;
+  guint64 seed;
+  LfPromptSwitch prompt_switch;
+  gint blend_chunks;
+  gboolean recache_sink;
+
+  /* text: (text_len, text_dim) f32 in backend memory, rows behind the tokens are zero */
+  float *text_now, *text_from, *text_to;
+  gint tokens_now, tokens_from, tokens_to;
+  gint blend_left; /* chunks until text_to is reached; 0: text_now is set */
+  gboolean text_changed, recache;
+  gboolean blended; /* the chunk at work has had its step of the blend */
+  guint prompt_serial;
+
+  guint8 *rgbx; /* backend memory: pictures of decode_frames latents */
+  void *memory;
+  gsize bytes;
+  PicturePool *pool;
+
+  guint64 index, first_picture; /* of the chunk at work */
+  Chunk *pending;               /* its latents are made, its pictures not all */
+  gint decoded;                 /* latents of it that are */
+  LfStats stats;
+};
+
+/* ---------------------------------------------------------------- pictures */
+
+static PicturePool *
+picture_pool_new (gsize bytes)
+{
+  PicturePool *pool = g_new0 (PicturePool, 1);
+
+  pool->refs = 1;
+  pool->bytes = bytes;
+  pool->free = g_ptr_array_new_with_free_func (g_free);
+  g_mutex_init (&pool->lock);
+  return pool;
+}
+
+static void
+picture_pool_unref (PicturePool *pool)
+{
+  if (!g_atomic_int_dec_and_test (&pool->refs))
+    return;
+  g_ptr_array_unref (pool->free);
+  g_mutex_clear (&pool->lock);
+  g_free (pool);
+}
+
+static Chunk *
+chunk_new (PicturePool *pool)
+{
+  Chunk *c = g_new0 (Chunk, 1);
+
+  c->refs = 1;
+  c->pool = pool;
+  g_atomic_int_inc (&pool->refs);
+  g_mutex_lock (&pool->lock);
+  if (pool->free->len)
+    c->data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
+  g_mutex_unlock (&pool->lock);
+  if (!c->data)
+    c->data = g_malloc (pool->bytes);
+  c->chunk.data = c->data;
+  return c;
+}
+
+LfChunk *
+lf_chunk_ref (LfChunk *chunk)
+{
+  g_atomic_int_inc (&((Chunk *) chunk)->refs);
+  return chunk;
+}
+
+void
+lf_chunk_unref (LfChunk *chunk)
+{
+  Chunk *c = (Chunk *) chunk;
+
+  if (!g_atomic_int_dec_and_test (&c->refs))
+    return;
+  g_mutex_lock (&c->pool->lock);
+  g_ptr_array_add (c->pool->free, c->data);
+  g_mutex_unlock (&c->pool->lock);
+  picture_pool_unref (c->pool);
+  g_free (c);
+}
+
+/* -------------------------------------------------------------------- text */
+
+/* Encodes `prompt` into `embedding`; the number of tokens, or -1 with `error` set. */
+static gint
+encode (LfStream *s, const char *prompt, float *embedding, GError **error)
+{
+  LfModel *model = s->model;
+  const LfBackendOps *ops = model->backend->ops;
+  gint text_len = model->config->transformer.text_len;
+  gsize row = (gsize) model->config->transformer.text_dim * sizeof (float);
+  g_autofree gint32 *ids = g_new (gint32, text_len);
+  gint64 start = g_get_monotonic_time ();
+  g_autofree guint8 *zeros = NULL;
+  gint n;
+
+  n = lf_tokenizer_encode (model->tokenizer, prompt, ids, text_len, error);
+  if (n < 0 || !lf_text_encode (model->text, s->q, ids, n, embedding, error))
+    return -1;
+  if (n < text_len) {
+    zeros = g_malloc0 ((text_len - n) * row);
+    ops->upload (s->q, (guint8 *) embedding + n * row, zeros, (text_len - n) * row);
+  }
+  s->stats.text_us += g_get_monotonic_time () - start;
+  return n;
+}
+
+static void
+swap (float **a, float **b)
+{
+  float *t = *a;
+
+  *a = *b;
+  *b = t;
+}
+
+gboolean
+lf_stream_set_prompt (LfStream *s, const char *prompt, GError **error)
+{
+  /* text_to is free unless a blend is under way, which then starts anew from where it is */
+  gint tokens = encode (s, prompt ? prompt : "", s->text_to, error);
+
+  if (tokens < 0) {
+    /* text_to may be half written: go on with the text as it stands */
+    s->blend_left = 0;
+    return FALSE;
+  }
+  s->prompt_serial++;
+  if (s->prompt_switch == LF_PROMPT_SWITCH_BLEND && s->blend_chunks > 1) {
+    gsize bytes = (gsize) s->model->config->transformer.text_len
+                  * s->model->config->transformer.text_dim * sizeof (float);
+
+    s->model->backend->ops->copy (s->q, s->text_from, s->text_now, bytes);
+    s->tokens_from = s->tokens_now;
+    s->tokens_to = tokens;
+    s->blend_left = s->blend_chunks;
+    s->blended = FALSE;
+  } else {
+    swap (&s->text_now, &s->text_to);
+    s->tokens_now = tokens;
+    s->blend_left = 0;
+    s->text_changed = TRUE;
+    s->recache = s->prompt_switch == LF_PROMPT_SWITCH_RECACHE;
+  }
+  return TRUE;
+}
+
+/* At a chunk boundary: the text of the chunk that comes. */
+static void
+advance_text (LfStream *s)
+{
+  gsize count =
+      (gsize) s->model->config->transformer.text_len * s->model->config->transformer.text_dim;
+
+  if (s->blend_left && !s->blended) {
+    s->blend_left--;
+    s->model->backend->ops->lerp (s->q, s->text_now, s->text_from, s->text_to,
+        1 - (float) s->blend_left / s->blend_chunks, count);
+    s->tokens_now = s->blend_left ? MAX (s->tokens_from, s->tokens_to) : s->tokens_to;
+    s->text_changed = s->blended = TRUE;
+  }
+  if (s->text_changed)
+    lf_transformer_set_text (s->state, s->text_now, s->tokens_now);
+  s->text_changed = FALSE;
+}
+
+void
+lf_stream_set_prompt_switch (LfStream *s, LfPromptSwitch prompt_switch)
+{
+  s->prompt_switch = prompt_switch;
+}
+
+/* ----------------------------------------------------------------- opening */
+
+void
+lf_stream_config_init (LfStreamConfig *config, LfModel *model)
+{
+  memset (config, 0, sizeof (*config));
+  config->window = config->sink = -2;
+  config->relative = -1;
+  config->sparse = model->info.sparse;
+  config->blend_chunks = 4;
+}
+
+/* Replaces "the model's" by the model's values. */
+static void
+resolve (LfStreamConfig *config, LfModel *model)
+{
+  if (!config->width)
+    config->width = model->info.width;
+  if (!config->height)
+    config->height = model->info.height;
+  if (config->window == -2)
+    config->window = model->info.window;
+  if (config->sink == -2)
+    config->sink = model->info.sink;
+  if (config->relative < 0)
+    config->relative = model->info.relative;
+  if (config->sparse.block_q <= 0)
+    config->sparse.block_q = 64;
+  if (config->sparse.block_k <= 0)
+    config->sparse.block_k = 64;
+}
+
+static gboolean
+check_size (const char *name, gint value, gint step, GError **error)
+{
+  if (value >= step && value <= MAX_SIZE && value % step == 0)
+    return TRUE;
+  g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+      "%s is %d; choose a multiple of %d up to %d, and let videoscale make other sizes", name,
+      value, step, MAX_SIZE);
+  return FALSE;
+}
+
+static gboolean
+check (const LfStreamConfig *config, LfModel *model, GError **error)
+{
+  gint chunk = model->info.chunk_frames;
+
+  if (!check_size ("width", config->width, model->info.size_step, error)
+      || !check_size ("height", config->height, model->info.size_step, error)
+      || !lf_sparse_check (&config->sparse, error))
+    return FALSE;
+  if (config->sink < 0)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "sink is %d; choose 0 or more", config->sink);
+  else if (config->window != -1 && config->window < config->sink + chunk)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all",
+        config->window, config->sink, chunk);
+  else if (config->relative && config->window == -1)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "long (relative) mode needs a window; choose at least %d latent frames",
+        config->sink + chunk);
+  else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
+        config->blend_chunks);
+  else
+    return TRUE;
+  return FALSE;
+}
+
+static gboolean
+open_parts (LfStream *s, const LfStreamConfig *config, GError **error)
+{
+  LfModel *model = s->model;
+  double timesteps[LF_MAX_STEPS + 1];
+  LfTransformerShape shape = {.height = config->height / 16,
+      .width = config->width / 16,
+      .max_frames = model->info.chunk_frames,
+      .window = config->window,
+      .sink = config->sink,
+      .relative = config->relative,
+      .sparse = config->sparse,
+      .n_timesteps = model->config->n_steps + 1,
+      .timesteps = timesteps};
+
+  lf_sampler_timesteps (model->config, timesteps);
+  s->state = lf_transformer_state_new (model->transformer, s->q, &shape, error);
+  if (!s->state)
+    return FALSE;
+  s->sampler = lf_sampler_new (s->state, model->config, error);
+  if (!s->sampler)
+    return FALSE;
+  /* the Wan VAE's intermediates are large: one latent at a time */
+  s->decode_frames = model->config->decoder.kind == LF_DECODER_TINY ? model->info.chunk_frames : 1;
+  s->decoder = lf_decoder_state_new (
+      model->decoder, config->height / 8, config->width / 8, s->decode_frames, error);
+  return s->decoder != NULL;
+}
+
+static void
+lay_out (LfStream *s, LfArena *arena)
+{
+  gsize text = (gsize) s->model->config->transformer.text_len
+               * s->model->config->transformer.text_dim * sizeof (float);
+
+  s->text_now = lf_arena_take (arena, text);
+  s->text_from = lf_arena_take (arena, text);
+  s->text_to = lf_arena_take (arena, text);
+  s->rgbx = lf_arena_take (arena, (gsize) s->width * s->height * 4 * 4 * s->decode_frames);
+}
+
+static gboolean
+open_memory (LfStream *s, GError **error)
+{
+  LfBackend *backend = s->model->backend;
+  LfArena arena = {0};
+
+  lay_out (s, &arena);
+  s->memory = backend->ops->alloc (backend, arena.used, error);
+  if (!s->memory)
+    return FALSE;
+  s->bytes = arena.used;
+  arena = (LfArena){s->memory, 0};
+  lay_out (s, &arena);
+  s->pool = picture_pool_new ((gsize) s->width * s->height * 4 * s->model->info.chunk_pictures);
+  return TRUE;
+}
+
+LfStream *
+lf_stream_new (
+    LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error)
+{
+  g_autoptr (LfStream) s = NULL;
+  LfStreamConfig c = *config;
+
+  resolve (&c, model);
+  if (!lf_model_check (model, error) || !check (&c, model, error))
+    return NULL;
+  s = g_new0 (LfStream, 1);
+  s->model = lf_model_ref (model);
+  s->width = c.width;
+  s->height = c.height;
+  s->seed = c.seed;
+  s->blend_chunks = c.blend_chunks;
+  s->recache_sink = c.recache_sink;
+  s->q = model->backend->ops->queue_new (model->backend, c.threads, error);
+  if (!s->q || !open_parts (s, &c, error) || !open_memory (s, error)
+      || g_cancellable_set_error_if_cancelled (cancellable, error)
+      || !lf_stream_set_prompt (s, c.prompt, error))
+    return NULL;
+  s->prompt_serial = 0;
+  s->prompt_switch = c.prompt_switch;
+  if (!model->backend->ops->wait (s->q, error))
+    return NULL;
+  lf_stream_get_stats (s, &s->stats);
+  g_info ("stream %dx%d: cache and histories %.1f MiB, scratch %.1f MiB", s->width, s->height,
+      s->stats.state_bytes / 1048576.0, s->stats.scratch_bytes / 1048576.0);
+  return g_steal_pointer (&s);
+}
+
+void
+lf_stream_free (LfStream *s)
+{
+  g_clear_pointer (&s->decoder, lf_decoder_state_free);
+  g_clear_pointer (&s->sampler, lf_sampler_free);
+  g_clear_pointer (&s->state, lf_transformer_state_free);
+  if (s->memory)
+    s->model->backend->ops->free (s->model->backend, s->memory);
+  if (s->q)
+    s->model->backend->ops->queue_free (s->q);
+  if (s->pending)
+    lf_chunk_unref (&s->pending->chunk);
+  g_clear_pointer (&s->pool, picture_pool_unref);
+  lf_model_unref (s->model);
+  g_free (s);
+}
+
+gboolean
+lf_stream_set_sparse (LfStream *s, const LfSparse *sparse, GError **error)
+{
+  LfSparse next = *sparse;
+
+  next.block_q = s->state->sparse.block_q;
+  next.block_k = s->state->sparse.block_k;
+  if (!lf_sparse_check (&next, error))
+    return FALSE;
+  s->state->sparse = next;
+  return TRUE;
+}
+
+void
+lf_stream_restart (LfStream *s, guint64 seed)
+{
+  s->seed = seed;
+  s->index = s->first_picture = 0;
+  if (s->pending)
+    lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
+  s->recache = FALSE;
+  lf_cache_reset (s->state->cache);
+  lf_decoder_state_reset (s->decoder, s->q);
+}
+
+/* ------------------------------------------------------------------ chunks */
+
+static void
+philox_noise (gpointer user_data, gint step, float *noise, gsize count)
+{
+  LfStream *s = user_data;
+
+  s->model->backend->ops->noise (s->q, noise, count, s->seed, s->index, step);
+}
+
+static gboolean
+cancelled (GError **error)
+{
+  g_set_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED, "making the chunk was cancelled");
+  return FALSE;
+}
+
+/* The latents of the next chunk; s->pending is set when they are there. */
+static gboolean
+generate (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  LfTransformerState *state = s->state;
+  const LfBackendOps *ops = s->model->backend->ops;
+  gint64 start = g_get_monotonic_time ();
+  gint frames = s->model->info.chunk_frames;
+  LfChunk *chunk;
+
+  advance_text (s);
+  if (!lf_transformer_begin (state, frames, error))
+    return FALSE;
+  state->sparsity = 0;
+  if (state->sparse.enabled)
+    state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,
+        state->sparse.target, state->sparse.base, state->cache->window);
+  if ((s->recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
+      || !lf_sampler_chunk (s->sampler, philox_noise, s, cancellable))
+    return ops->wait (s->q, error) && cancelled (error);
+  s->recache = s->blended = FALSE;
+  if (!ops->wait (s->q, error))
+    return FALSE;
+
+  s->pending = chunk_new (s->pool);
+  s->decoded = 0;
+  chunk = &s->pending->chunk;
+  chunk->index = s->index;
+  chunk->first_picture = s->first_picture;
+  chunk->width = s->width;
+  chunk->height = s->height;
+  chunk->stride = (gsize) s->width * 4;
+  chunk->picture_size = chunk->stride * s->height;
+  chunk->seed = s->seed;
+  chunk->prompt_serial = s->prompt_serial;
+  chunk->sparsity = CLAMP (state->sparsity, 0, 1);
+  chunk->generate_us = g_get_monotonic_time () - start;
+  return TRUE;
+}
+
+/* The pictures of s->pending. */
+static gboolean
+decode (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  const LfBackendOps *ops = s->model->backend->ops;
+  LfChunk *chunk = &s->pending->chunk;
+  gint64 start = g_get_monotonic_time ();
+  float black, white;
+
+  lf_decoder_get_range (s->model->decoder, &black, &white);
+  while (s->decoded < s->model->info.chunk_frames) {
+    gint frames = MIN (s->decode_frames, s->model->info.chunk_frames - s->decoded), n;
+    gsize at = chunk->n_pictures * chunk->picture_size;
+    const void *pictures;
+
+    if (g_cancellable_is_cancelled (cancellable))
+      return cancelled (error);
+    pictures = lf_decoder_decode (s->decoder, s->q,
+        s->sampler->clean + s->decoded * s->state->cache->latent_floats, frames, &n);
+    ops->to_rgbx (s->q, s->rgbx, pictures, (gsize) n * s->width * s->height, 1 / (white - black),
+        -black / (white - black));
+    ops->download (s->q, s->pending->data + at, s->rgbx, n * chunk->picture_size);
+    if (!ops->wait (s->q, error))
+      return FALSE;
+    chunk->n_pictures += n;
+    s->decoded += frames;
+  }
+  chunk->decode_us = g_get_monotonic_time () - start;
+  return TRUE;
+}
+
+LfChunk *
+lf_stream_next (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  LfChunk *chunk;
+
+  if (!s->pending && !generate (s, cancellable, error))
+    return NULL;
+  if (!decode (s, cancellable, error))
+    return NULL;
+  chunk = &g_steal_pointer (&s->pending)->chunk;
+  s->index++;
+  s->first_picture += chunk->n_pictures;
+  s->stats.chunks++;
+  s->stats.pictures += chunk->n_pictures;
+  s->stats.sparsity = chunk->sparsity;
+  s->stats.generate_us += chunk->generate_us;
+  s->stats.decode_us += chunk->decode_us;
+  return chunk;
+}
+
+void
+lf_stream_get_stats (LfStream *s, LfStats *stats)
+{
+  gsize histories, scratch;
+
+  lf_decoder_state_get_bytes (s->decoder, &histories, &scratch);
+  s->stats.prompt_serial = s->prompt_serial;
+  s->stats.weights_bytes = lf_model_get_bytes (s->model);
+  s->stats.state_bytes = s->state->cache->bytes + histories;
+  s->stats.scratch_bytes =
+      s->state->bytes + s->state->list_bytes + s->sampler->bytes + s->bytes + scratch;
+  *stats = s->stats;
+}
