@@ -1,0 +1,415 @@
+/* lightforce: tests of the decoders' operations on the CPU
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/conv.h"
+
+typedef struct
+{
+  LfBackend *be;
+  LfQueue *q;
+} Fixture;
+
+static Fixture
+open_cpu (gint threads)
+{
+  g_autoptr (GError) error = NULL;
+  Fixture f;
+
+  f.be = lf_backend_open ("cpu", &error);
+  g_assert_no_error (error);
+  f.q = f.be->ops->queue_new (f.be, threads, &error);
+  g_assert_no_error (error);
+  return f;
+}
+
+static void
+close_cpu (Fixture *f)
+{
+  f->be->ops->queue_free (f->q);
+  lf_backend_close (f->be);
+}
+
+static float *
+random_floats (GRand *rand, gsize count)
+{
+  float *x = g_new (float, count + 1);
+  gsize i;
+
+  for (i = 0; i < count; i++)
+    x[i] = g_rand_double_range (rand, -1, 1);
+  return x;
+}
+
+/* ------------------------------------------------------------ convolution */
+
+typedef struct
+{
+  LfConv w;
+  gint frames, H, W, fold, first_out;
+  gint residual; /* 0: none, 1: another buffer, 2: y itself */
+  LfActivation activation;
+} Case;
+
+/* Sum of one output in double precision. */
+static double
+plain_sum (
+    const Case *c, const float *weight, const float *x, gint t, gint row, gint column, gint o)
+{
+  const LfConv *w = &c->w;
+  double sum = w->bias ? w->bias[o] : 0;
+  gint i, j, k, z;
+
+  for (i = 0; i < w->kt; i++) {
+    for (j = 0; j < w->kh; j++) {
+      for (k = 0; k < w->kw; k++) {
+        gint y = row + j - w->kh / 2, xx = column + k - w->kw / 2;
+
+        if (y < 0 || y >= c->H || xx < 0 || xx >= c->W)
+          continue;
+        for (z = 0; z < w->c_in; z++)
+          sum += (double) weight[(((o * w->kt + i) * w->kh + j) * w->kw + k) * w->c_in + z]
+                 * x[(((gssize) (t + i - w->kt + 1) * c->H + y) * c->W + xx) * w->c_in + z];
+      }
+    }
+  }
+  return sum;
+}
+
+static void
+plain_conv (const Case *c, const float *weight, float *y, const float *x, const float *residual)
+{
+  gint channels = c->w.c_out - c->first_out, per_frame = channels / c->fold;
+  gint t, row, column, o;
+
+  for (t = 0; t < c->frames; t++) {
+    for (row = 0; row < c->H; row++) {
+      for (column = 0; column < c->W; column++) {
+        for (o = 0; o < channels; o++) {
+          gsize frame = t * c->fold + o / per_frame;
+          gsize at = ((frame * c->H + row) * c->W + column) * per_frame + o % per_frame;
+          double v = plain_sum (c, weight, x, t, row, column, c->first_out + o);
+
+          v += residual ? residual[at] : 0;
+          y[at] = c->activation == LF_ACTIVATION_RELU ? MAX (v, 0) : v;
+        }
+      }
+    }
+  }
+}
+
+/* Runs a case at every level, on one and on three threads. */
+static void
+check_conv (Case *c, GRand *rand)
+{
+  gsize per_out = (gsize) c->w.kt * c->w.kh * c->w.kw * c->w.c_in, weights = c->w.c_out * per_out;
+  gsize frame = (gsize) c->H * c->W * c->w.c_in;
+  gsize out = (gsize) c->frames * c->H * c->W * (c->w.c_out - c->first_out);
+  g_autofree float *weight = random_floats (rand, weights),
+                   *bias = random_floats (rand, c->w.c_out);
+  g_autofree float *x = random_floats (rand, (c->frames + c->w.kt - 1) * frame);
+  g_autofree float *residual = random_floats (rand, out), *expected = g_new (float, out);
+  g_autofree float *y = g_new (float, out), *again = g_new (float, out);
+  g_autofree guint16 *half = g_new (guint16, weights);
+  const float *begin = x + (c->w.kt - 1) * frame;
+  const LfConvLevel *const *levels;
+  gint n_levels, level;
+  gsize i;
+
+  c->w.weight = weight;
+  if (c->w.dtype != LF_DTYPE_F32) {
+    lf_dtype_convert (half, c->w.dtype, weight, LF_DTYPE_F32, weights);
+    lf_dtype_convert (weight, LF_DTYPE_F32, half, c->w.dtype, weights);
+    c->w.weight = half;
+  }
+  c->w.bias = g_rand_boolean (rand) ? bias : NULL;
+  plain_conv (c, weight, expected, begin, c->residual ? residual : NULL);
+  levels = lf_cpu_conv_levels (&n_levels);
+  g_assert_cmpint (n_levels, >, 0);
+  for (level = 0; level < n_levels; level++) {
+    Fixture one = open_cpu (1), three = open_cpu (3);
+    float scale = sqrtf (per_out + 1);
+
+    for (i = 0; i < out; i++)
+      y[i] = again[i] = c->residual == 2 ? residual[i] : NAN;
+    lf_cpu_conv_at (levels[level], one.q, &c->w, y, begin, c->frames, c->H, c->W, c->fold,
+        c->first_out,
+        c->residual == 2 ? y
+        : c->residual    ? residual
+                         : NULL,
+        c->activation);
+    lf_cpu_conv_at (levels[level], three.q, &c->w, again, begin, c->frames, c->H, c->W, c->fold,
+        c->first_out,
+        c->residual == 2 ? again
+        : c->residual    ? residual
+                         : NULL,
+        c->activation);
+    for (i = 0; i < out; i++)
+      g_assert_cmpfloat_with_epsilon (y[i], expected[i], 5e-6f * scale);
+    g_assert_cmpmem (y, out * sizeof (float), again, out * sizeof (float));
+    close_cpu (&one);
+    close_cpu (&three);
+  }
+}
+
+static void
+test_conv_shapes (void)
+{
+  static const Case cases[] = {
+      {{.c_out = 64, .c_in = 128, .kt = 1, .kh = 3, .kw = 3}, 1, 5, 32, 1, 0, 0, 1},
+      {{.c_out = 48, .c_in = 48, .kt = 1, .kh = 3, .kw = 3}, 2, 9, 13, 1, 0, 2, 1},
+      {{.c_out = 16, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 1, 40, 70, 1, 0, 1, 0},
+      {{.c_out = 3, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 2, 17, 33, 1, 0, 0, 0},
+      {{.c_out = 3, .c_in = 8, .kt = 3, .kh = 3, .kw = 3}, 3, 6, 8, 1, 0, 0, 0},
+      {{.c_out = 32, .c_in = 32, .kt = 3, .kh = 3, .kw = 3}, 4, 12, 16, 1, 0, 2, 0},
+      {{.c_out = 64, .c_in = 32, .kt = 3, .kh = 1, .kw = 1}, 2, 7, 9, 2, 0, 0, 0},
+      {{.c_out = 96, .c_in = 48, .kt = 1, .kh = 1, .kw = 1}, 3, 20, 5, 2, 0, 0, 0},
+      {{.c_out = 128, .c_in = 64, .kt = 1, .kh = 1, .kw = 1}, 3, 4, 5, 1, 64, 0, 0},
+      {{.c_out = 80, .c_in = 200, .kt = 3, .kh = 3, .kw = 3}, 1, 20, 60, 1, 0, 1, 0},
+      {{.c_out = 5, .c_in = 3, .kt = 1, .kh = 5, .kw = 5}, 1, 1, 1, 1, 0, 0, 1},
+      {{.c_out = 1, .c_in = 1, .kt = 2, .kh = 7, .kw = 7}, 2, 2, 50, 1, 0, 0, 1},
+      {{.dtype = LF_DTYPE_BF16, .c_out = 40, .c_in = 24, .kt = 3, .kh = 3, .kw = 3}, 2, 9, 11, 1, 0,
+          1, 1},
+      {{.dtype = LF_DTYPE_F16, .c_out = 3, .c_in = 40, .kt = 1, .kh = 3, .kw = 3}, 2, 9, 11, 1, 0,
+          1, 0},
+  };
+  g_autoptr (GRand) rand = g_rand_new_with_seed (5);
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    Case c = cases[i];
+
+    check_conv (&c, rand);
+  }
+}
+
+static void
+test_conv_random (void)
+{
+  static const gint kernels[] = {1, 3, 5};
+  g_autoptr (GRand) rand = g_rand_new_with_seed (9);
+  gint i;
+
+  for (i = 0; i < 60; i++) {
+    gint kernel = kernels[g_rand_int_range (rand, 0, 3)];
+    Case c = {.w = {.c_out = 2 * g_rand_int_range (rand, 1, 30),
+                  .c_in = g_rand_int_range (rand, 1, 30),
+                  .kt = g_rand_int_range (rand, 1, 4),
+                  .kh = kernel,
+                  .kw = kernel},
+        .frames = g_rand_int_range (rand, 1, 3),
+        .H = g_rand_int_range (rand, 1, 12),
+        .W = g_rand_int_range (rand, 1, 20),
+        .fold = g_rand_int_range (rand, 1, 3),
+        .residual = g_rand_int_range (rand, 0, 3),
+        .activation = g_rand_boolean (rand)};
+
+    if (c.fold == 1)
+      c.first_out = g_rand_int_range (rand, 0, c.w.c_out);
+    check_conv (&c, rand);
+  }
+}
+
+/* ------------------------------------------------------- pixel operations */
+
+static void
+test_pixel_norm (void)
+{
+  static const gint channels[] = {1, 3, 16, 24, 40};
+  g_autoptr (GRand) rand = g_rand_new_with_seed (2);
+  Fixture f = open_cpu (2);
+  guint i;
+  gint p, c;
+
+  for (i = 0; i < 2 * G_N_ELEMENTS (channels); i++) {
+    gint C = channels[i / 2];
+    gboolean silu = i % 2;
+    g_autofree float *x = random_floats (rand, 50 * C), *gamma = random_floats (rand, C);
+    g_autofree float *y = g_new (float, 50 * C);
+
+    memset (x + 3 * C, 0, C * sizeof (float)); /* a black pixel stays one */
+    f.be->ops->pixel_norm_silu (f.q, y, x, gamma, 50, C, silu);
+    for (p = 0; p < 50; p++) {
+      double sum = 0;
+
+      for (c = 0; c < C; c++)
+        sum += (double) x[p * C + c] * x[p * C + c];
+      for (c = 0; c < C; c++) {
+        double v = x[p * C + c] / MAX (sqrt (sum), 1e-12) * sqrt (C) * gamma[c];
+
+        v = silu ? v / (1 + exp (-v)) : v;
+        g_assert_cmpfloat_with_epsilon (y[p * C + c], v, 4e-6);
+      }
+    }
+  }
+  close_cpu (&f);
+}
+
+static void
+test_upsample (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (4);
+  Fixture f = open_cpu (2);
+  enum
+  {
+    F = 2,
+    H = 5,
+    W = 7,
+    C = 3
+  };
+  g_autofree float *x = random_floats (rand, F * H * W * C);
+  g_autofree float *y = g_new (float, 4 * F * H * W * C);
+  gint t, row, column, c;
+
+  f.be->ops->upsample (f.q, y, x, F, H, W, C);
+  for (t = 0; t < F; t++)
+    for (row = 0; row < 2 * H; row++)
+      for (column = 0; column < 2 * W; column++)
+        for (c = 0; c < C; c++)
+          g_assert_cmpfloat (y[((t * 2 * H + row) * 2 * W + column) * C + c], ==,
+              x[((t * H + row / 2) * W + column / 2) * C + c]);
+  close_cpu (&f);
+}
+
+static void
+test_beside_past (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (6);
+  Fixture f = open_cpu (2);
+  enum
+  {
+    F = 3,
+    P = 35,
+    C = 5
+  };
+  g_autofree float *x = random_floats (rand, (F + 1) * P * C);
+  g_autofree float *y = g_new (float, 2 * F * P * C);
+  gint i, c;
+
+  f.be->ops->beside_past (f.q, y, x + P * C, F, P, C);
+  for (i = 0; i < F * P; i++) {
+    for (c = 0; c < C; c++) {
+      g_assert_cmpfloat (y[2 * i * C + c], ==, x[(i + P) * C + c]);
+      g_assert_cmpfloat (y[(2 * i + 1) * C + c], ==, x[i * C + c]);
+    }
+  }
+  close_cpu (&f);
+}
+
+static void
+test_latent_to_pixels (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (8);
+  Fixture f = open_cpu (2);
+  enum
+  {
+    Z = 6,
+    H = 9,
+    W = 11
+  };
+  static const float scale[Z] = {1, 2, 3, 0.5, -1, 7}, shift[Z] = {0, 1, -1, 2, -2, 0.5};
+  g_autofree float *x = random_floats (rand, Z * H * W), *y = g_new (float, Z *H *W);
+  gint i, z;
+
+  f.be->ops->latent_to_pixels (f.q, y, x, Z, H, W, scale, shift, 0);
+  for (i = 0; i < H * W; i++)
+    for (z = 0; z < Z; z++)
+      g_assert_cmpfloat_with_epsilon (y[i * Z + z], x[z * H * W + i] * scale[z] + shift[z], 1e-6);
+  f.be->ops->latent_to_pixels (f.q, y, x, Z, H, W, NULL, NULL, 3);
+  for (i = 0; i < H * W; i++)
+    for (z = 0; z < Z; z++)
+      g_assert_cmpfloat_with_epsilon (y[i * Z + z], 3 * tanh (x[z * H * W + i] / 3.0), 1e-6);
+  close_cpu (&f);
+}
+
+static void
+test_to_rgbx (void)
+{
+  static const struct
+  {
+    float x;
+    guint8 expected; /* of x / 2 + 1 / 2 */
+  } cases[] = {
+      {-1, 0},
+      {1, 255},
+      {0, 128},
+      {-5, 0},
+      {5, 255},
+      {INFINITY, 255},
+      {-INFINITY, 0},
+      {NAN, 0},
+      {2 * 0.5019f - 1, 128},
+      {2 * (10.4f / 255) - 1, 10},
+      {2 * (10.6f / 255) - 1, 11},
+      {2 * (254.4f / 255) - 1, 254},
+  };
+  Fixture f = open_cpu (2);
+  float x[3 * G_N_ELEMENTS (cases)];
+  guint8 y[4 * G_N_ELEMENTS (cases)];
+  guint i, n = G_N_ELEMENTS (cases);
+
+  for (i = 0; i < 3 * n; i++)
+    x[i] = cases[(i / 3 + i % 3) % n].x;
+  f.be->ops->to_rgbx (f.q, y, x, n, 0.5f, 0.5f);
+  for (i = 0; i < 4 * n; i++)
+    g_assert_cmpint (y[i], ==, i % 4 == 3 ? 255 : cases[(i / 4 + i % 4) % n].expected);
+  close_cpu (&f);
+}
+
+static void
+test_pixel_attention (void)
+{
+  g_autoptr (GRand) rand = g_rand_new_with_seed (7);
+  Fixture f = open_cpu (2);
+  enum
+  {
+    F = 2,
+    P = 90,
+    C = 12
+  };
+  g_autofree float *qkv = random_floats (rand, F * P * 3 * C), *y = g_new (float, F *P *C);
+  gint t, i, j, c;
+
+  for (i = 0; i < F * P * 3 * C; i++)
+    qkv[i] *= 3;
+  f.be->ops->pixel_attention (f.q, y, qkv, F, P, C);
+  for (t = 0; t < F; t++) {
+    const float *x = qkv + t * P * 3 * C;
+
+    for (i = 0; i < P; i += 11) {
+      double sum = 0, out[C] = {0};
+
+      for (j = 0; j < P; j++) {
+        double score = 0;
+
+        for (c = 0; c < C; c++)
+          score += (double) x[i * 3 * C + c] * x[j * 3 * C + C + c];
+        score = exp (score / sqrt (C));
+        sum += score;
+        for (c = 0; c < C; c++)
+          out[c] += score * x[j * 3 * C + 2 * C + c];
+      }
+      for (c = 0; c < C; c++)
+        g_assert_cmpfloat_with_epsilon (y[(t * P + i) * C + c], out[c] / sum, 1e-5);
+    }
+  }
+  close_cpu (&f);
+}
+
+int
+main (int argc, char *argv[])
+{
+  g_test_init (&argc, &argv, NULL);
+  g_test_add_func ("/conv/shapes", test_conv_shapes);
+  g_test_add_func ("/conv/random", test_conv_random);
+  g_test_add_func ("/pixels/norm", test_pixel_norm);
+  g_test_add_func ("/pixels/upsample", test_upsample);
+  g_test_add_func ("/pixels/beside-past", test_beside_past);
+  g_test_add_func ("/pixels/latent", test_latent_to_pixels);
+  g_test_add_func ("/pixels/rgbx", test_to_rgbx);
+  g_test_add_func ("/pixels/attention", test_pixel_attention);
+  return g_test_run ();
+}

@@ -1,0 +1,525 @@
+/* lightforce: tests of models and streams through the public API
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <string.h>
+
+#include "core/lightforce.h"
+
+static char *model_path;
+
+static LfModel *
+load (void)
+{
+  g_autoptr (GError) error = NULL;
+  LfModelOptions options = {.backend = "cpu"};
+  LfModel *model = lf_model_load (model_path, &options, NULL, NULL, NULL, &error);
+
+  g_assert_no_error (error);
+  return model;
+}
+
+static LfStream *
+open_stream (LfModel *model, const LfStreamConfig *config)
+{
+  g_autoptr (GError) error = NULL;
+  LfStream *stream = lf_stream_new (model, config, NULL, &error);
+
+  g_assert_no_error (error);
+  return stream;
+}
+
+static LfChunk *
+next (LfStream *stream)
+{
+  g_autoptr (GError) error = NULL;
+  LfChunk *chunk = lf_stream_next (stream, NULL, &error);
+
+  g_assert_no_error (error);
+  return chunk;
+}
+
+/* A checksum of a chunk's pictures; free with g_free. */
+static char *
+checksum (const LfChunk *chunk)
+{
+  return g_compute_checksum_for_data (
+      G_CHECKSUM_SHA256, chunk->data, chunk->picture_size * chunk->n_pictures);
+}
+
+static char *
+next_checksum (LfStream *stream)
+{
+  g_autoptr (LfChunk) chunk = next (stream);
+
+  return checksum (chunk);
+}
+
+static void
+assert_differ (const char *a, const char *b)
+{
+  g_assert_cmpstr (a, !=, b);
+}
+
+static void
+test_info (void)
+{
+  g_autoptr (LfModel) model = load ();
+  const LfModelInfo *info = lf_model_get_info (model);
+
+  g_assert_cmpstr (info->name, ==, "small-model");
+  g_assert_cmpstr (info->backend, ==, "cpu");
+  g_assert_cmpint (info->width, ==, 96);
+  g_assert_cmpint (info->height, ==, 64);
+  g_assert_cmpint (info->fps_n, ==, 16);
+  g_assert_cmpint (info->first_pictures, ==, 9);
+  g_assert_cmpint (info->chunk_pictures, ==, 12);
+  g_assert_true (info->has_text);
+  g_assert_true (info->relative);
+  g_assert_cmpuint (info->parameters, >, 100000);
+}
+
+static void
+test_shared (void)
+{
+  g_autoptr (LfModel) a = load ();
+  g_autoptr (LfModel) b = load ();
+  LfModelOptions other = {.backend = "cpu", .decoder = model_path};
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfModel) c = NULL;
+
+  g_assert_true (a == b);
+  c = lf_model_load (model_path, &other, NULL, NULL, NULL, &error);
+  g_assert_no_error (error);
+  g_assert_true (c != a);
+}
+
+static void
+test_chunks (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) stream = NULL;
+  LfStreamConfig config;
+  LfStats stats;
+  guint64 pictures = 0;
+  gint i;
+
+  lf_stream_config_init (&config, model);
+  config.prompt = "a cube";
+  config.seed = 3;
+  stream = open_stream (model, &config);
+  for (i = 0; i < 4; i++) {
+    g_autoptr (LfChunk) chunk = next (stream);
+
+    g_assert_cmpuint (chunk->index, ==, i);
+    g_assert_cmpuint (chunk->first_picture, ==, pictures);
+    g_assert_cmpint (chunk->n_pictures, ==, i ? 12 : 9);
+    g_assert_cmpint (chunk->width, ==, 96);
+    g_assert_cmpint (chunk->height, ==, 64);
+    g_assert_cmpuint (chunk->seed, ==, 3);
+    g_assert_cmpint (chunk->data[3], ==, 255);
+    if (i)
+      g_assert_cmpfloat (chunk->sparsity, >, 0.3);
+    else
+      g_assert_cmpfloat (chunk->sparsity, ==, 0);
+    pictures += chunk->n_pictures;
+  }
+  lf_stream_get_stats (stream, &stats);
+  g_assert_cmpuint (stats.chunks, ==, 4);
+  g_assert_cmpuint (stats.pictures, ==, pictures);
+  g_assert_cmpint (stats.generate_us, >, 0);
+  g_assert_cmpint (stats.decode_us, >, 0);
+}
+
+/* Same seed, same pictures, whatever the number of threads; another seed or prompt, others. */
+static void
+test_reproducible (void)
+{
+  g_autoptr (LfModel) model = load ();
+  static const struct
+  {
+    const char *prompt;
+    guint64 seed;
+    gint threads;
+    gboolean same;
+  } cases[] = {{"a cube", 5, 1, TRUE}, {"a cube", 5, 3, TRUE}, {"a cube", 6, 1, FALSE},
+      {"a ring", 5, 1, FALSE}, {"  a \n cube&#32;", 5, 2, TRUE}};
+  g_autofree char *first = NULL;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (LfStream) stream = NULL;
+    g_autofree char *sum = NULL;
+    LfStreamConfig config;
+
+    lf_stream_config_init (&config, model);
+    config.prompt = cases[i].prompt;
+    config.seed = cases[i].seed;
+    config.threads = cases[i].threads;
+    stream = open_stream (model, &config);
+    lf_chunk_unref (next (stream));
+    sum = next_checksum (stream);
+    if (!first)
+      first = g_steal_pointer (&sum);
+    else if (cases[i].same)
+      g_assert_cmpstr (sum, ==, first);
+    else
+      assert_differ (sum, first);
+  }
+}
+
+static void
+test_restart (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) stream = NULL;
+  g_autofree char *a0 = NULL, *a1 = NULL, *b0 = NULL, *b1 = NULL, *c0 = NULL;
+  LfStreamConfig config;
+
+  lf_stream_config_init (&config, model);
+  config.seed = 1;
+  stream = open_stream (model, &config);
+  a0 = next_checksum (stream);
+  a1 = next_checksum (stream);
+  lf_stream_restart (stream, 2);
+  c0 = next_checksum (stream);
+  assert_differ (c0, a0);
+  lf_stream_restart (stream, 1);
+  b0 = next_checksum (stream);
+  b1 = next_checksum (stream);
+  g_assert_cmpstr (b0, ==, a0);
+  g_assert_cmpstr (b1, ==, a1);
+}
+
+/* A changed prompt changes later chunks, each way in its own manner; earlier ones stay. */
+static void
+test_prompt_switch (void)
+{
+  static const LfPromptSwitch ways[] = {
+      LF_PROMPT_SWITCH_CUT, LF_PROMPT_SWITCH_RECACHE, LF_PROMPT_SWITCH_BLEND};
+  g_autoptr (LfModel) model = load ();
+  char *sums[4][5];
+  guint way, i, j;
+
+  for (way = 0; way < 4; way++) {
+    g_autoptr (LfStream) stream = NULL;
+    g_autoptr (GError) error = NULL;
+    LfStreamConfig config;
+
+    lf_stream_config_init (&config, model);
+    config.prompt = "a red cube";
+    config.prompt_switch = way < 3 ? ways[way] : LF_PROMPT_SWITCH_CUT;
+    config.blend_chunks = 2;
+    stream = open_stream (model, &config);
+    for (i = 0; i < 5; i++) {
+      g_autoptr (LfChunk) chunk = NULL;
+
+      if (i == 2 && way < 3) {
+        g_assert_true (lf_stream_set_prompt (stream, "a blue ring at night", &error));
+        g_assert_no_error (error);
+      }
+      chunk = next (stream);
+      g_assert_cmpuint (chunk->prompt_serial, ==, i >= 2 && way < 3);
+      sums[way][i] = checksum (chunk);
+    }
+  }
+  for (way = 0; way < 3; way++) {
+    g_assert_cmpstr (sums[way][0], ==, sums[3][0]);
+    g_assert_cmpstr (sums[way][1], ==, sums[3][1]);
+    for (i = 2; i < 5; i++) {
+      assert_differ (sums[way][i], sums[3][i]);
+      for (j = 0; j < way; j++)
+        assert_differ (sums[way][i], sums[j][i]);
+    }
+  }
+  for (way = 0; way < 4; way++)
+    for (i = 0; i < 5; i++)
+      g_free (sums[way][i]);
+}
+
+/* Recaching with the prompt that the cache was made with changes next to nothing: keys and
+ * values come out as they were, but for the selection of blocks, which is dense then. */
+static void
+test_recache_same_prompt (void)
+{
+  g_autoptr (LfModel) model = load ();
+  LfStreamConfig config;
+  gint pass;
+  LfChunk *chunks[2];
+
+  lf_stream_config_init (&config, model);
+  config.prompt = "a red cube";
+  config.sparse.enabled = FALSE;
+  config.window = 30;
+  config.recache_sink = TRUE;
+  config.prompt_switch = LF_PROMPT_SWITCH_RECACHE;
+  for (pass = 0; pass < 2; pass++) {
+    g_autoptr (LfStream) stream = open_stream (model, &config);
+    gint i;
+
+    for (i = 0; i < 3; i++)
+      lf_chunk_unref (next (stream));
+    if (pass)
+      g_assert_true (lf_stream_set_prompt (stream, "a red cube", NULL));
+    chunks[pass] = next (stream);
+  }
+  {
+    gsize bytes = chunks[0]->picture_size * chunks[0]->n_pictures, i;
+    gint worst = 0;
+
+    for (i = 0; i < bytes; i++)
+      worst = MAX (worst, ABS (chunks[0]->data[i] - chunks[1]->data[i]));
+    g_assert_cmpint (worst, <=, 1);
+  }
+  lf_chunk_unref (chunks[0]);
+  lf_chunk_unref (chunks[1]);
+}
+
+static void
+cancel_after_first_progress (const char *stage, double fraction, gpointer data)
+{
+  g_assert_cmpfloat (fraction, >=, 0);
+  g_assert_cmpfloat (fraction, <=, 1);
+  g_cancellable_cancel (data);
+}
+
+static gpointer
+cancel_soon (gpointer data)
+{
+  g_usleep (2000);
+  g_cancellable_cancel (data);
+  return NULL;
+}
+
+static void
+test_cancel (void)
+{
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+  g_autoptr (GError) error = NULL;
+  LfModelOptions options = {.backend = "cpu"};
+  g_autoptr (LfModel) model = NULL;
+  g_autoptr (LfStream) stream = NULL;
+  char *plain[3];
+  LfStreamConfig config;
+  gint i, cancelled = 0;
+
+  /* loading */
+  g_assert_null (lf_model_load (
+      model_path, &options, cancellable, cancel_after_first_progress, cancellable, &error));
+  g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+  g_clear_error (&error);
+
+  /* in mid-chunk: what comes after is as if nothing had been */
+  model = load ();
+  lf_stream_config_init (&config, model);
+  stream = open_stream (model, &config);
+  for (i = 0; i < 3; i++)
+    plain[i] = next_checksum (stream);
+  lf_stream_restart (stream, 0);
+  for (i = 0; i < 3; i++) {
+    g_autofree char *sum = NULL;
+    gint tries;
+
+    for (tries = 0; tries < 5; tries++) {
+      g_autoptr (GCancellable) c = g_cancellable_new ();
+      GThread *thread = g_thread_new ("cancel", cancel_soon, c);
+      LfChunk *chunk = lf_stream_next (stream, c, &error);
+
+      g_thread_join (thread);
+      if (chunk) {
+        sum = checksum (chunk);
+        lf_chunk_unref (chunk);
+        break;
+      }
+      g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+      g_clear_error (&error);
+      cancelled++;
+    }
+    if (!sum)
+      sum = next_checksum (stream);
+    g_assert_cmpstr (sum, ==, plain[i]);
+  }
+  g_test_message ("%d cancelled calls", cancelled);
+  for (i = 0; i < 3; i++)
+    g_free (plain[i]);
+}
+
+static void
+test_long_stream (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) stream = NULL;
+  LfStreamConfig config;
+  LfStats early, late;
+  gint i;
+
+  lf_stream_config_init (&config, model);
+  stream = open_stream (model, &config);
+  for (i = 0; i < 40; i++) {
+    g_autoptr (LfChunk) chunk = next (stream);
+
+    if (i == 4)
+      lf_stream_get_stats (stream, &early);
+    if (i > 4)
+      g_assert_cmpfloat (chunk->sparsity, <, 0.6);
+  }
+  lf_stream_get_stats (stream, &late);
+  g_assert_cmpuint (late.state_bytes, ==, early.state_bytes);
+  g_assert_cmpuint (late.scratch_bytes, ==, early.scratch_bytes);
+}
+
+/* A cache without a window grows past its first reserve and goes on unharmed. */
+static void
+test_no_window (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) grown = NULL, windowed = NULL;
+  LfStreamConfig config;
+  gint i;
+
+  lf_stream_config_init (&config, model);
+  config.relative = FALSE;
+  config.sparse.enabled = TRUE;
+  config.window = -1;
+  grown = open_stream (model, &config);
+  /* the same curve of sparsity needs the same window: one that never fills */
+  config.window = 63;
+  windowed = open_stream (model, &config);
+  for (i = 0; i < 9; i++) {
+    g_autofree char *a = next_checksum (grown), *b = next_checksum (windowed);
+
+    g_assert_cmpstr (a, ==, b);
+  }
+}
+
+static void
+test_set_sparse (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) stream = NULL;
+  g_autoptr (GError) error = NULL;
+  LfStreamConfig config;
+  LfSparse sparse;
+  gint i;
+
+  lf_stream_config_init (&config, model);
+  config.sparse.enabled = FALSE;
+  stream = open_stream (model, &config);
+  sparse = config.sparse;
+  for (i = 0; i < 6; i++) {
+    g_autoptr (LfChunk) chunk = NULL;
+
+    if (i == 2 || i == 4) {
+      sparse.enabled = i == 2;
+      g_assert_true (lf_stream_set_sparse (stream, &sparse, &error));
+    }
+    chunk = next (stream);
+    g_assert_true ((chunk->sparsity > 0) == (i == 2 || i == 3));
+  }
+  sparse.enabled = TRUE;
+  sparse.target = 1.5;
+  g_assert_false (lf_stream_set_sparse (stream, &sparse, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+  lf_chunk_unref (next (stream));
+}
+
+static void
+test_bad_settings (void)
+{
+  g_autoptr (LfModel) model = load ();
+  LfModelOptions options = {.backend = "abacus"};
+  g_autoptr (GError) error = NULL;
+  LfStreamConfig config;
+
+#define REFUSED(member, value, word)                                                               \
+  lf_stream_config_init (&config, model);                                                          \
+  config.member = value;                                                                           \
+  g_assert_null (lf_stream_new (model, &config, NULL, &error));                                    \
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);                                             \
+  g_assert_nonnull (strstr (error->message, word));                                                \
+  g_assert_null (strchr (error->message, '\n'));                                                   \
+  g_clear_error (&error)
+  REFUSED (width, 97, "width");
+  REFUSED (width, -16, "width");
+  REFUSED (height, 1 << 20, "height");
+  REFUSED (window, 3, "window");
+  REFUSED (window, 0, "window");
+  REFUSED (window, -1, "window"); /* relative mode needs one */
+  REFUSED (sink, -1, "sink");
+  REFUSED (sparse.target, 2, "sparsity");
+  REFUSED (prompt, "\xff\xfe", "prompt");
+#undef REFUSED
+  g_assert_null (lf_model_load (model_path, &options, NULL, NULL, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_BACKEND);
+  g_assert_nonnull (strstr (error->message, "abacus"));
+  g_clear_error (&error);
+  g_assert_null (lf_model_load ("/nonexistent/model", NULL, NULL, NULL, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_NOT_FOUND);
+  g_assert_nonnull (strstr (error->message, "/nonexistent/model"));
+}
+
+/* A prompt that cannot be read leaves the stream as it was. */
+static void
+test_bad_prompt (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) stream = NULL, plain = NULL;
+  g_autoptr (GError) error = NULL;
+  g_autofree char *a = NULL, *b = NULL;
+  LfStreamConfig config;
+
+  lf_stream_config_init (&config, model);
+  config.prompt = "a star";
+  stream = open_stream (model, &config);
+  plain = open_stream (model, &config);
+  lf_chunk_unref (next (stream));
+  lf_chunk_unref (next (plain));
+  g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+  a = next_checksum (stream);
+  b = next_checksum (plain);
+  g_assert_cmpstr (a, ==, b);
+}
+
+/* The published directory layout loads, but its parts belong to different models. */
+static void
+test_mismatched_parts (void)
+{
+  g_autofree char *path = g_build_filename (g_getenv ("LF_GOLDEN_DATA"), "torch", NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfModel) model = lf_model_load (path, NULL, NULL, NULL, NULL, &error);
+  LfStreamConfig config;
+
+  g_assert_no_error (error);
+  lf_stream_config_init (&config, model);
+  g_assert_null (lf_stream_new (model, &config, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL);
+  g_assert_nonnull (strstr (error->message, "Wan2.1_VAE.pth"));
+  g_assert_nonnull (strstr (error->message, "short_video_gen.pt"));
+}
+
+int
+main (int argc, char **argv)
+{
+  gint result;
+
+  g_test_init (&argc, &argv, NULL);
+  model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
+  g_test_add_func ("/model/info", test_info);
+  g_test_add_func ("/model/shared", test_shared);
+  g_test_add_func ("/model/mismatched-parts", test_mismatched_parts);
+  g_test_add_func ("/stream/chunks", test_chunks);
+  g_test_add_func ("/stream/reproducible", test_reproducible);
+  g_test_add_func ("/stream/restart", test_restart);
+  g_test_add_func ("/stream/prompt-switch", test_prompt_switch);
+  g_test_add_func ("/stream/recache-same-prompt", test_recache_same_prompt);
+  g_test_add_func ("/stream/cancel", test_cancel);
+  g_test_add_func ("/stream/long", test_long_stream);
+  g_test_add_func ("/stream/no-window", test_no_window);
+  g_test_add_func ("/stream/set-sparse", test_set_sparse);
+  g_test_add_func ("/stream/bad-settings", test_bad_settings);
+  g_test_add_func ("/stream/bad-prompt", test_bad_prompt);
+  result = g_test_run ();
+  g_free (model_path);
+  return result;
+}
