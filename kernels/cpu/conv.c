@@ -14,7 +14,7 @@
  * its scratch with zeros around, so that the inner loops meet no border: there a block of
  * pixels is a range of the padded rows laid end to end, the pixels between two rows are
  * computed too and thrown away. Weights are brought into the order of the loops at each
- * call; that costs about as much as one pixel in a thousand. */
+ * call; that costs what a few dozen pixels do. */
 
 /* Bytes of a piece's inputs: well inside the second-level cache. */
 #define PIECE_BYTES (384 * 1024)

@@ -1,0 +1,56 @@
+/* lightforce: bounded queue of chunks between the worker and the streaming thread
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_FRAME_QUEUE_H
+#define LF_FRAME_QUEUE_H
+
+#include "core/lightforce.h"
+
+G_BEGIN_DECLS
+
+/* One chunk on its way out. */
+typedef struct
+{
+  LfChunk *chunk; /* owned */
+  char *prompt;   /* owned; NULL unless the prompt is new with this chunk */
+} LfFrameItem;
+
+void lf_frame_item_free (LfFrameItem *item);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfFrameItem, lf_frame_item_free)
+
+typedef enum
+{
+  LF_FRAME_QUEUE_OK,
+  LF_FRAME_QUEUE_FLUSHING, /* interrupted: nothing was taken */
+  LF_FRAME_QUEUE_FAILED    /* the producer failed and all it made before is taken */
+} LfFrameQueueResult;
+
+/* One producer, one consumer; the rest may be called from any thread. */
+typedef struct _LfFrameQueue LfFrameQueue;
+
+/* `depth`: chunks the queue holds before the producer has to wait, 1 at least. */
+LfFrameQueue *lf_frame_queue_new (guint depth);
+/* Both sides must be gone. */
+void lf_frame_queue_free (LfFrameQueue *queue);
+
+/* Producer: waits for room, takes ownership of `item`. FALSE: the queue was closed, or
+ * drained since `epoch`, and the item is gone. */
+gboolean lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item);
+/* Producer: no more items will come because of `error`, which is taken over. */
+void lf_frame_queue_fail (LfFrameQueue *queue, GError *error);
+
+/* Consumer: waits for an item. `error` is set with LF_FRAME_QUEUE_FAILED only. */
+LfFrameQueueResult lf_frame_queue_pop (LfFrameQueue *queue, LfFrameItem **item, GError **error);
+
+/* Interrupts the consumer and keeps it from waiting, until called with FALSE. */
+void lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing);
+/* Throws all items away, also those still being made for an older epoch. Returns the new
+ * epoch; the first one is 0. */
+guint lf_frame_queue_drain (LfFrameQueue *queue);
+/* Refuses items from now on and wakes the producer. */
+void lf_frame_queue_close (LfFrameQueue *queue);
+guint lf_frame_queue_get_level (LfFrameQueue *queue);
+
+G_END_DECLS
+#endif

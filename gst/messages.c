@@ -1,0 +1,125 @@
+/* lightforce: what the element posts on the bus
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gst/messages.h"
+
+/* The domain and code of GStreamer for `error`. */
+static void
+classify (const GError *error, gboolean running, GQuark *domain, gint *code)
+{
+  *domain = running ? GST_STREAM_ERROR : GST_RESOURCE_ERROR;
+  *code = running ? (gint) GST_STREAM_ERROR_FAILED : (gint) GST_RESOURCE_ERROR_OPEN_READ;
+  if (error->domain != LF_ERROR)
+    return;
+  switch ((LfError) error->code) {
+    case LF_ERROR_NOT_FOUND:
+      *domain = GST_RESOURCE_ERROR;
+      *code = GST_RESOURCE_ERROR_NOT_FOUND;
+      break;
+    case LF_ERROR_INVALID_FILE:
+    case LF_ERROR_INVALID_MODEL:
+      *domain = GST_RESOURCE_ERROR;
+      *code = GST_RESOURCE_ERROR_OPEN_READ;
+      break;
+    case LF_ERROR_SETTINGS:
+      *domain = GST_LIBRARY_ERROR;
+      *code = GST_LIBRARY_ERROR_SETTINGS;
+      break;
+    case LF_ERROR_NO_MEMORY:
+      *domain = GST_RESOURCE_ERROR;
+      *code = GST_RESOURCE_ERROR_NO_SPACE_LEFT;
+      break;
+    case LF_ERROR_UNSUPPORTED:
+    case LF_ERROR_BACKEND:
+      if (!running) {
+        *domain = GST_LIBRARY_ERROR;
+        *code = GST_LIBRARY_ERROR_INIT;
+      }
+      break;
+  }
+}
+
+static void
+post (GstElement *element, GstMessageType type, GQuark domain, gint code, const GError *error)
+{
+  gst_element_message_full (element, type, domain, code, g_strdup (error->message),
+      g_strdup_printf ("%s, code %d", g_quark_to_string (error->domain), error->code), __FILE__,
+      GST_FUNCTION, __LINE__);
+}
+
+void
+lf_src_post_error (GstElement *element, const GError *error, gboolean running)
+{
+  GQuark domain;
+  gint code;
+
+  classify (error, running, &domain, &code);
+  post (element, GST_MESSAGE_ERROR, domain, code, error);
+}
+
+void
+lf_src_post_warning (GstElement *element, const GError *error)
+{
+  post (element, GST_MESSAGE_WARNING, GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, error);
+}
+
+void
+lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *text, gint percent)
+{
+  static const GstProgressType types[] = {
+      [LF_SRC_LOAD_START] = GST_PROGRESS_TYPE_START,
+      [LF_SRC_LOAD_CONTINUE] = GST_PROGRESS_TYPE_CONTINUE,
+      [LF_SRC_LOAD_COMPLETE] = GST_PROGRESS_TYPE_COMPLETE,
+      [LF_SRC_LOAD_ERROR] = GST_PROGRESS_TYPE_ERROR,
+      [LF_SRC_LOAD_CANCELED] = GST_PROGRESS_TYPE_CANCELED,
+  };
+  g_autofree char *line = NULL;
+  GstMessage *message;
+
+  switch (state) {
+    case LF_SRC_LOAD_START:
+      line = g_strdup ("Loading the model");
+      break;
+    case LF_SRC_LOAD_CONTINUE:
+      line = g_strdup_printf ("Loading the model: %s, %d %%", text, percent);
+      break;
+    case LF_SRC_LOAD_COMPLETE:
+      line = g_strdup ("The model is loaded");
+      break;
+    case LF_SRC_LOAD_CANCELED:
+      line = g_strdup ("Loading the model was canceled");
+      break;
+    case LF_SRC_LOAD_ERROR:
+      line = g_strdup (text);
+      break;
+  }
+  message = gst_message_new_progress (GST_OBJECT (element), types[state], "load", line);
+  gst_structure_set (
+      gst_message_writable_structure (message), "percent", G_TYPE_INT, percent, NULL);
+  gst_element_post_message (element, message);
+}
+
+void
+lf_src_post_prompt (
+    GstElement *element, const char *prompt, guint serial, guint64 frame, GstClockTime pts)
+{
+  GstStructure *structure =
+      gst_structure_new ("lightforce-prompt", "prompt", G_TYPE_STRING, prompt, "serial",
+          G_TYPE_UINT, serial, "offset", G_TYPE_UINT64, frame, "pts", G_TYPE_UINT64, pts, NULL);
+
+  gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), structure));
+}
+
+GstStructure *
+lf_src_make_stats (const LfStats *stats, guint queue_level, guint64 frames, guint64 resyncs)
+{
+  return gst_structure_new ("lightforcesrc-stats", "chunks", G_TYPE_UINT64, stats->chunks,
+      "pictures", G_TYPE_UINT64, stats->pictures, "frames", G_TYPE_UINT64, frames, "resyncs",
+      G_TYPE_UINT64, resyncs, "queue-level", G_TYPE_UINT, queue_level, "prompt-serial", G_TYPE_UINT,
+      stats->prompt_serial, "sparsity", G_TYPE_DOUBLE, stats->sparsity, "generate-us", G_TYPE_INT64,
+      stats->generate_us, "decode-us", G_TYPE_INT64, stats->decode_us, "text-us", G_TYPE_INT64,
+      stats->text_us, "weights-bytes", G_TYPE_UINT64, (guint64) stats->weights_bytes, "state-bytes",
+      G_TYPE_UINT64, (guint64) stats->state_bytes, "scratch-bytes", G_TYPE_UINT64,
+      (guint64) stats->scratch_bytes, NULL);
+}

@@ -1,0 +1,18 @@
+/* lightforce: the plugin
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gst/lightforcesrc.h"
+
+static gboolean
+plugin_init (GstPlugin *plugin)
+{
+  return GST_ELEMENT_REGISTER (lightforcesrc, plugin);
+}
+
+#ifndef PACKAGE
+#define PACKAGE "lightforce"
+#endif
+
+GST_PLUGIN_DEFINE (GST_VERSION_MAJOR, GST_VERSION_MINOR, lightforce,
+    "Live video from a text prompt", plugin_init, LF_VERSION, "LGPL", "lightforce", "lightforce")

@@ -1,0 +1,74 @@
+/* lightforce: what can be set on the element
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_SRC_SETTINGS_H
+#define LF_SRC_SETTINGS_H
+
+#include <gst/gst.h>
+#include "core/lightforce.h"
+
+G_BEGIN_DECLS
+
+typedef enum
+{
+  LF_SRC_BACKEND_AUTO,
+  LF_SRC_BACKEND_CPU,
+  LF_SRC_BACKEND_CUDA
+} LfSrcBackend;
+
+typedef enum
+{
+  LF_SRC_ATTENTION_AUTO,
+  LF_SRC_ATTENTION_SPARSE,
+  LF_SRC_ATTENTION_DENSE
+} LfSrcAttention;
+
+typedef enum
+{
+  LF_SRC_MODE_AUTO,
+  LF_SRC_MODE_SHORT,
+  LF_SRC_MODE_LONG
+} LfSrcMode;
+
+/* The values of the properties, as they are set: "the model's" is not resolved yet. */
+typedef struct
+{
+  char *model, *transformer, *text_encoder, *tokenizer, *decoder;
+  char *prompt;
+  guint64 seed;
+  gint width, height;
+  guint queue_chunks, threads;
+  LfSrcBackend backend;
+  LfSrcAttention attention;
+  double sparsity, sparsity_base;
+  gint keep_frames, keep_sink, keep_near;
+  LfSrcMode mode;
+  gint window, sink;
+  LfPromptSwitch prompt_switch;
+  guint blend_chunks;
+} LfSrcSettings;
+
+void lf_src_settings_init (LfSrcSettings *settings);
+void lf_src_settings_clear (LfSrcSettings *settings);
+/* `to` is uninitialised or cleared. */
+void lf_src_settings_copy (LfSrcSettings *to, const LfSrcSettings *from);
+
+/* Installs the properties of the settings under the ids 1 .. the returned one. */
+guint lf_src_settings_install_properties (GObjectClass *object_class);
+/* FALSE: no property of the settings has this id. The caller locks. */
+gboolean lf_src_settings_set (LfSrcSettings *settings, guint id, const GValue *value);
+gboolean lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value);
+
+/* What is wrong when a file is not there: names property and path. NULL: all are there. */
+char *lf_src_settings_find_missing (const LfSrcSettings *settings);
+/* The options of lf_model_load; they borrow the strings of `settings`. */
+void lf_src_settings_to_options (const LfSrcSettings *settings, LfModelOptions *options);
+/* How a stream of `model` is opened; borrows the prompt of `settings`. */
+void lf_src_settings_to_config (
+    const LfSrcSettings *settings, LfModel *model, LfStreamConfig *config);
+void lf_src_settings_to_sparse (
+    const LfSrcSettings *settings, const LfModelInfo *info, LfSparse *sparse);
+
+G_END_DECLS
+#endif

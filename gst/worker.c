@@ -1,0 +1,362 @@
+/* lightforce: the thread that loads a model and makes chunks
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gst/worker.h"
+
+struct _LfSrcWorker
+{
+  GThread *thread;
+  LfSrcWorkerFuncs funcs;
+  gpointer user_data;
+  LfSrcSettings start; /* as they were when the worker began */
+  LfFrameQueue *queue;
+
+  GMutex lock;
+  GCond cond;
+  GCancellable *cancellable; /* of what is under way; a new one for each restart */
+  gboolean quit, flushing;
+  gboolean open;
+  gint width, height;
+  guint epoch; /* of the queue: one more for each restart */
+  LfModel *model;
+  GError *error; /* why there is no model */
+  LfStats stats;
+};
+
+/* What the thread alone knows of its stream. */
+typedef struct
+{
+  LfStream *stream;
+  LfSrcSettings applied;
+  LfSparse sparse;
+  char *prompt; /* the one in use: a refused one is in `applied` only */
+  guint64 next_picture;
+  guint epoch;
+  gboolean announce; /* the next chunk names its prompt in any case */
+  guint serial;      /* of the prompt of the latest chunk */
+} Video;
+
+static void
+load_progress (const char *stage, double fraction, gpointer user_data)
+{
+  LfSrcWorker *worker = user_data;
+
+  worker->funcs.load (LF_SRC_LOAD_CONTINUE, stage, fraction, worker->user_data);
+}
+
+static GCancellable *
+current_cancellable (LfSrcWorker *worker, guint *epoch)
+{
+  GCancellable *cancellable;
+
+  g_mutex_lock (&worker->lock);
+  cancellable = g_object_ref (worker->cancellable);
+  if (epoch)
+    *epoch = worker->epoch;
+  g_mutex_unlock (&worker->lock);
+  return cancellable;
+}
+
+static gboolean
+has_quit (LfSrcWorker *worker)
+{
+  gboolean quit;
+
+  g_mutex_lock (&worker->lock);
+  quit = worker->quit;
+  g_mutex_unlock (&worker->lock);
+  return quit;
+}
+
+static LfModel *
+load_model (LfSrcWorker *worker)
+{
+  LfModelOptions options;
+  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL);
+  g_autoptr (GError) error = NULL;
+  LfModel *model;
+
+  worker->funcs.load (LF_SRC_LOAD_START, "model", 0, worker->user_data);
+  lf_src_settings_to_options (&worker->start, &options);
+  model = lf_model_load (worker->start.model, &options, cancellable, load_progress, worker, &error);
+  if (model)
+    worker->funcs.load (LF_SRC_LOAD_COMPLETE, "model", 1, worker->user_data);
+  else if (has_quit (worker))
+    worker->funcs.load (LF_SRC_LOAD_CANCELED, "model", 0, worker->user_data);
+  else
+    worker->funcs.load (LF_SRC_LOAD_ERROR, error->message, 0, worker->user_data);
+
+  g_mutex_lock (&worker->lock);
+  worker->model = model;
+  worker->error = g_steal_pointer (&error);
+  g_cond_broadcast (&worker->cond);
+  g_mutex_unlock (&worker->lock);
+  return model;
+}
+
+/* Waits for the size and opens the stream; NULL: told to quit, or the queue has the error. */
+static LfStream *
+open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
+{
+  LfStreamConfig config;
+  LfStream *stream;
+  g_autoptr (GCancellable) cancellable = NULL;
+  GError *error = NULL;
+
+  g_mutex_lock (&worker->lock);
+  while (!worker->open && !worker->quit)
+    g_cond_wait (&worker->cond, &worker->lock);
+  g_mutex_unlock (&worker->lock);
+  /* A restart during the opening has nothing to undo. */
+  do {
+    g_clear_error (&error);
+    g_clear_object (&cancellable);
+    if (has_quit (worker))
+      return NULL;
+    cancellable = current_cancellable (worker, &video->epoch);
+    lf_src_settings_clear (&video->applied);
+    worker->funcs.snapshot (0, &video->applied, worker->user_data);
+    lf_src_settings_to_config (&video->applied, model, &config);
+    config.seed = worker->start.seed;
+    config.width = worker->width;
+    config.height = worker->height;
+    stream = lf_stream_new (model, &config, cancellable, &error);
+  } while (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)
+           && g_cancellable_is_cancelled (cancellable));
+  if (stream == NULL)
+    lf_frame_queue_fail (worker->queue, error);
+  video->sparse = config.sparse;
+  video->prompt = g_strdup (video->applied.prompt);
+  video->announce = TRUE;
+  return stream;
+}
+
+static gboolean
+sparse_equal (const LfSparse *a, const LfSparse *b)
+{
+  return a->enabled == b->enabled && a->target == b->target && a->base == b->base
+         && a->keep_frames == b->keep_frames && a->keep_sink == b->keep_sink
+         && a->keep_near == b->keep_near;
+}
+
+/* At a chunk boundary: what was set since the last chunk. A setting that is refused is
+ * reported once and not tried again until it changes. */
+static void
+apply_settings (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
+{
+  LfSrcSettings now;
+  LfSparse sparse;
+
+  worker->funcs.snapshot (video->next_picture, &now, worker->user_data);
+  if (now.prompt_switch != video->applied.prompt_switch)
+    lf_stream_set_prompt_switch (video->stream, now.prompt_switch);
+  lf_src_settings_to_sparse (&now, info, &sparse);
+  if (!sparse_equal (&sparse, &video->sparse)) {
+    g_autoptr (GError) error = NULL;
+
+    if (!lf_stream_set_sparse (video->stream, &sparse, &error))
+      worker->funcs.warning (error, worker->user_data);
+    video->sparse = sparse;
+  }
+  if (g_strcmp0 (now.prompt, video->applied.prompt) != 0) {
+    g_autoptr (GError) error = NULL;
+
+    if (lf_stream_set_prompt (video->stream, now.prompt, &error)) {
+      g_free (video->prompt);
+      video->prompt = g_strdup (now.prompt);
+    } else {
+      worker->funcs.warning (error, worker->user_data);
+    }
+  }
+  lf_src_settings_clear (&video->applied);
+  video->applied = now;
+}
+
+static void
+begin_again (LfSrcWorker *worker, Video *video, guint epoch)
+{
+  lf_stream_restart (video->stream, worker->start.seed);
+  video->epoch = epoch;
+  video->next_picture = 0;
+  video->announce = TRUE;
+}
+
+/* One turn of the loop; FALSE ends it. */
+static gboolean
+make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
+{
+  g_autoptr (GCancellable) cancellable = NULL;
+  GError *error = NULL;
+  LfFrameItem *item;
+  LfChunk *chunk;
+  guint epoch;
+
+  if (has_quit (worker))
+    return FALSE;
+  cancellable = current_cancellable (worker, &epoch);
+  if (epoch != video->epoch)
+    begin_again (worker, video, epoch);
+  apply_settings (worker, info, video);
+  chunk = lf_stream_next (video->stream, cancellable, &error);
+  if (chunk == NULL) {
+    if (g_cancellable_is_cancelled (cancellable)
+        && g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+      g_error_free (error);
+      return TRUE; /* to quit or to begin again */
+    }
+    lf_frame_queue_fail (worker->queue, error);
+    return FALSE;
+  }
+  g_mutex_lock (&worker->lock);
+  lf_stream_get_stats (video->stream, &worker->stats);
+  g_mutex_unlock (&worker->lock);
+
+  item = g_new0 (LfFrameItem, 1);
+  item->chunk = chunk;
+  if (video->announce || chunk->prompt_serial != video->serial)
+    item->prompt = g_strdup (video->prompt);
+  video->announce = FALSE;
+  video->serial = chunk->prompt_serial;
+  video->next_picture = chunk->first_picture + (guint64) chunk->n_pictures;
+  lf_frame_queue_push (worker->queue, epoch, item);
+  return TRUE;
+}
+
+static gpointer
+run (gpointer data)
+{
+  LfSrcWorker *worker = data;
+  Video video = {0};
+  LfModel *model = load_model (worker);
+
+  if (model == NULL)
+    return NULL;
+  video.stream = open_stream (worker, model, &video);
+  if (video.stream) {
+    while (make_chunk (worker, lf_model_get_info (model), &video))
+      continue;
+    lf_stream_free (video.stream);
+  }
+  lf_src_settings_clear (&video.applied);
+  g_free (video.prompt);
+  return NULL;
+}
+
+LfSrcWorker *
+lf_src_worker_new (const LfSrcSettings *settings, const LfSrcWorkerFuncs *funcs, gpointer user_data)
+{
+  LfSrcWorker *worker = g_new0 (LfSrcWorker, 1);
+
+  g_mutex_init (&worker->lock);
+  g_cond_init (&worker->cond);
+  worker->funcs = *funcs;
+  worker->user_data = user_data;
+  lf_src_settings_copy (&worker->start, settings);
+  worker->queue = lf_frame_queue_new (settings->queue_chunks);
+  worker->cancellable = g_cancellable_new ();
+  worker->thread = g_thread_new ("lightforce", run, worker);
+  return worker;
+}
+
+void
+lf_src_worker_free (LfSrcWorker *worker)
+{
+  g_mutex_lock (&worker->lock);
+  worker->quit = TRUE;
+  g_cancellable_cancel (worker->cancellable);
+  g_cond_broadcast (&worker->cond);
+  g_mutex_unlock (&worker->lock);
+  lf_frame_queue_close (worker->queue);
+  g_thread_join (worker->thread);
+
+  g_clear_pointer (&worker->model, lf_model_unref);
+  g_clear_error (&worker->error);
+  g_object_unref (worker->cancellable);
+  lf_frame_queue_free (worker->queue);
+  lf_src_settings_clear (&worker->start);
+  g_mutex_clear (&worker->lock);
+  g_cond_clear (&worker->cond);
+  g_free (worker);
+}
+
+LfFrameQueueResult
+lf_src_worker_wait_model (LfSrcWorker *worker, const LfModelInfo **info, GError **error)
+{
+  LfFrameQueueResult result = LF_FRAME_QUEUE_OK;
+
+  *info = NULL;
+  g_mutex_lock (&worker->lock);
+  while (!worker->flushing && worker->model == NULL && worker->error == NULL)
+    g_cond_wait (&worker->cond, &worker->lock);
+  if (worker->flushing) {
+    result = LF_FRAME_QUEUE_FLUSHING;
+  } else if (worker->model) {
+    *info = lf_model_get_info (worker->model);
+  } else {
+    result = LF_FRAME_QUEUE_FAILED;
+    g_propagate_error (error, g_error_copy (worker->error));
+  }
+  g_mutex_unlock (&worker->lock);
+  return result;
+}
+
+const LfModelInfo *
+lf_src_worker_get_info (LfSrcWorker *worker)
+{
+  const LfModelInfo *info;
+
+  g_mutex_lock (&worker->lock);
+  info = worker->model ? lf_model_get_info (worker->model) : NULL;
+  g_mutex_unlock (&worker->lock);
+  return info;
+}
+
+void
+lf_src_worker_open (LfSrcWorker *worker, gint width, gint height)
+{
+  g_mutex_lock (&worker->lock);
+  if (!worker->open) {
+    worker->open = TRUE;
+    worker->width = width;
+    worker->height = height;
+    g_cond_broadcast (&worker->cond);
+  }
+  g_mutex_unlock (&worker->lock);
+}
+
+void
+lf_src_worker_restart (LfSrcWorker *worker)
+{
+  g_mutex_lock (&worker->lock);
+  g_cancellable_cancel (worker->cancellable);
+  g_object_unref (worker->cancellable);
+  worker->cancellable = g_cancellable_new ();
+  worker->epoch = lf_frame_queue_drain (worker->queue);
+  g_mutex_unlock (&worker->lock);
+}
+
+LfFrameQueueResult
+lf_src_worker_pop (LfSrcWorker *worker, LfFrameItem **item, GError **error)
+{
+  return lf_frame_queue_pop (worker->queue, item, error);
+}
+
+void
+lf_src_worker_set_flushing (LfSrcWorker *worker, gboolean flushing)
+{
+  g_mutex_lock (&worker->lock);
+  worker->flushing = flushing;
+  g_cond_broadcast (&worker->cond);
+  g_mutex_unlock (&worker->lock);
+  lf_frame_queue_set_flushing (worker->queue, flushing);
+}
+
+void
+lf_src_worker_get_stats (LfSrcWorker *worker, LfStats *stats, guint *queue_level)
+{
+  g_mutex_lock (&worker->lock);
+  *stats = worker->stats;
+  g_mutex_unlock (&worker->lock);
+  *queue_level = lf_frame_queue_get_level (worker->queue);
+}

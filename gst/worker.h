@@ -1,0 +1,60 @@
+/* lightforce: the thread that loads a model and makes chunks
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_SRC_WORKER_H
+#define LF_SRC_WORKER_H
+
+#include "gst/framequeue.h"
+#include "gst/settings.h"
+
+G_BEGIN_DECLS
+
+typedef enum
+{
+  LF_SRC_LOAD_START,
+  LF_SRC_LOAD_CONTINUE,
+  LF_SRC_LOAD_COMPLETE,
+  LF_SRC_LOAD_ERROR,
+  LF_SRC_LOAD_CANCELED
+} LfSrcLoadState;
+
+/* What the worker tells and asks, all in its own thread and without its locks. */
+typedef struct
+{
+  /* `text` is the stage, or the error's message. */
+  void (*load) (LfSrcLoadState state, const char *text, double fraction, gpointer user_data);
+  /* Copies the settings for the chunk that begins with `picture`. */
+  void (*snapshot) (guint64 picture, LfSrcSettings *settings, gpointer user_data);
+  /* A setting could not be changed; the stream goes on with what it had. */
+  void (*warning) (const GError *error, gpointer user_data);
+} LfSrcWorkerFuncs;
+
+typedef struct _LfSrcWorker LfSrcWorker;
+
+/* Starts to load the model of `settings`. `funcs` stays the caller's. */
+LfSrcWorker *lf_src_worker_new (
+    const LfSrcSettings *settings, const LfSrcWorkerFuncs *funcs, gpointer user_data);
+/* Interrupts whatever it does and joins it. */
+void lf_src_worker_free (LfSrcWorker *worker);
+
+/* Waits until the model is there; `info` is valid as long as the worker. */
+LfFrameQueueResult lf_src_worker_wait_model (
+    LfSrcWorker *worker, const LfModelInfo **info, GError **error);
+/* The same without waiting: NULL while there is no model. */
+const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
+
+/* Lets the worker make chunks of this size; only the first call counts. */
+void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
+/* Begins the video again from picture 0. Finished chunks are thrown away. */
+void lf_src_worker_restart (LfSrcWorker *worker);
+/* Waits for the next chunk. */
+LfFrameQueueResult lf_src_worker_pop (LfSrcWorker *worker, LfFrameItem **item, GError **error);
+/* Interrupts the two waits above and keeps them from waiting, until called with FALSE. */
+void lf_src_worker_set_flushing (LfSrcWorker *worker, gboolean flushing);
+
+/* Figures after the latest chunk; zeros before the first one. */
+void lf_src_worker_get_stats (LfSrcWorker *worker, LfStats *stats, guint *queue_level);
+
+G_END_DECLS
+#endif

@@ -1,0 +1,384 @@
+/* lightforce: negotiation, formats and buffers
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "tests/element/rig.h"
+
+static const char *const formats[] = {"I420", "NV12", "RGB", "RGBx", "BGRx", "RGBA", "BGRA"};
+
+static void
+frame_info (Rig *rig, GstVideoInfo *info)
+{
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
+
+  fail_unless (caps != NULL && gst_video_info_from_caps (info, caps));
+}
+
+/* Component bytes of a pixel in component order: Y U V or R G B (A). */
+static void
+check_pixel (Rig *rig, guint frame, const gint *want, gint tolerance)
+{
+  GstVideoInfo info;
+  GstVideoFrame video;
+  gint c, x, y;
+
+  frame_info (rig, &info);
+  fail_unless (gst_video_frame_map (&video, &info, rig_frame (rig, frame), GST_MAP_READ));
+  for (c = 0; c < (gint) GST_VIDEO_FRAME_N_COMPONENTS (&video); c++) {
+    gint rows = GST_VIDEO_FRAME_COMP_HEIGHT (&video, c);
+    gint columns = GST_VIDEO_FRAME_COMP_WIDTH (&video, c);
+
+    for (y = 0; y < rows; y++) {
+      const guint8 *line = (guint8 *) GST_VIDEO_FRAME_COMP_DATA (&video, c)
+                           + y * GST_VIDEO_FRAME_COMP_STRIDE (&video, c);
+
+      for (x = 0; x < columns; x++) {
+        gint have = line[x * GST_VIDEO_FRAME_COMP_PSTRIDE (&video, c)];
+
+        fail_unless (ABS (have - want[c]) <= tolerance, "component %d at %d,%d is %d, not %d", c, x,
+            y, have, want[c]);
+      }
+    }
+  }
+  gst_video_frame_unmap (&video);
+}
+
+/* Every byte of every pixel, in every format, in even and in odd sizes. The reference for
+ * YUV is the definition of BT.601 (studio swing), which sizes below 720 lines have. */
+GST_START_TEST (test_solid_colour)
+{
+  static const guint32 colours[] = {0xff0000, 0x00ff00, 0x0000ff, 0xffffff, 0x000000, 0x336699};
+  static const gint sizes[][2] = {{64, 48}, {33, 17}, {1, 1}, {7, 5}, {322, 2}};
+  const char *format = formats[__i__ % 7];
+  const gint *size = sizes[__i__ / 7];
+  gboolean yuv = format[0] == 'I' || format[0] == 'N';
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (colours); i++) {
+    gint r = (gint) (colours[i] >> 16), g = (gint) (colours[i] >> 8) & 255;
+    gint b = (gint) colours[i] & 255;
+    gint rgb[4] = {r, g, b, 255};
+    gint y601[3] = {(gint) (16.5 + 0.256788 * r + 0.504129 * g + 0.097906 * b),
+        (gint) (128.5 - 0.148223 * r - 0.290993 * g + 0.439216 * b),
+        (gint) (128.5 + 0.439216 * r - 0.367788 * g - 0.071427 * b)};
+    g_autofree char *caps =
+        g_strdup_printf ("video/x-raw,format=%s,width=%d,height=%d", format, size[0], size[1]);
+    Rig *rig = rig_new ("num-buffers=2", caps);
+
+    STANDIN_SET (size_step, 1);
+    STANDIN_SET (solid, TRUE);
+    STANDIN_SET (color, colours[i]);
+    rig_run_to_eos (rig);
+    check_pixel (rig, 1, yuv ? y601 : rgb, yuv ? 2 : 0);
+    rig_free (rig);
+  }
+}
+GST_END_TEST;
+
+/* The same as the video library makes of the same pictures. */
+GST_START_TEST (test_every_format)
+{
+  static const gint sizes[][2] = {{64, 48}, {33, 17}, {1282, 722}};
+  const gint *size = sizes[__i__ / 7];
+  g_autofree char *caps = g_strdup_printf (
+      "video/x-raw,format=%s,width=%d,height=%d", formats[__i__ % 7], size[0], size[1]);
+  Rig *rig = rig_new ("num-buffers=3 seed=5 prompt=colours", caps);
+  GstVideoInfo in_info, out_info;
+  GstVideoFrame in, out, have;
+  GstVideoConverter *converter;
+  guint i;
+  gint x, y;
+
+  STANDIN_SET (size_step, 1);
+  rig_run_to_eos (rig);
+  fail_unless_equals_int (rig_count (rig), 3);
+  frame_info (rig, &out_info);
+  gst_video_info_set_format (&in_info, GST_VIDEO_FORMAT_RGBx, size[0], size[1]);
+  in_info.fps_n = out_info.fps_n;
+  in_info.fps_d = out_info.fps_d;
+  converter = gst_video_converter_new (&in_info, &out_info, NULL);
+  for (i = 0; i < 3; i++) {
+    g_autoptr (GstBuffer) made = gst_buffer_new_and_alloc (in_info.size);
+    g_autoptr (GstBuffer) want = gst_buffer_new_and_alloc (out_info.size);
+
+    gst_buffer_memset (want, 0, 0, out_info.size);
+    fail_unless (gst_video_frame_map (&in, &in_info, made, GST_MAP_WRITE));
+    fail_unless (gst_video_frame_map (&out, &out_info, want, GST_MAP_WRITE));
+    for (y = 0; y < size[1]; y++)
+      for (x = 0; x < size[0]; x++)
+        GST_WRITE_UINT32_BE ((guint8 *) in.data[0] + y * in.info.stride[0] + 4 * x,
+            standin_pixel (5, "colours", i, x, y) << 8 | 255);
+    gst_video_converter_frame (converter, &in, &out);
+    fail_unless (gst_video_frame_map (&have, &out_info, rig_frame (rig, i), GST_MAP_READ));
+    for (guint c = 0; c < GST_VIDEO_FRAME_N_PLANES (&out); c++) {
+      gint row = GST_VIDEO_FRAME_COMP_WIDTH (&out, c) * GST_VIDEO_FRAME_COMP_PSTRIDE (&out, c);
+
+      for (y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT (&out, c); y++)
+        fail_unless (memcmp ((guint8 *) out.data[c] + y * out.info.stride[c],
+                         (guint8 *) have.data[c] + y * have.info.stride[c], (gsize) row)
+                         == 0,
+            "frame %u, plane %u, row %d", i, c, y);
+    }
+    gst_video_frame_unmap (&have);
+    gst_video_frame_unmap (&out);
+    gst_video_frame_unmap (&in);
+  }
+  gst_video_converter_free (converter);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static void
+expect_caps (const char *properties, const char *caps, gint width, gint height, gint n, gint d)
+{
+  Rig *rig = rig_new (properties, caps);
+  GstVideoInfo info;
+  StandinLog log;
+
+  rig_run_to_eos (rig);
+  frame_info (rig, &info);
+  fail_unless_equals_int (info.width, width);
+  fail_unless_equals_int (info.height, height);
+  fail_unless_equals_int (info.fps_n, n);
+  fail_unless_equals_int (info.fps_d, d);
+  fail_unless_equals_int (info.par_n, 1);
+  fail_unless_equals_int (info.par_d, 1);
+  fail_unless (GST_VIDEO_INFO_INTERLACE_MODE (&info) == GST_VIDEO_INTERLACE_MODE_PROGRESSIVE);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.config.width, width);
+  fail_unless_equals_int (log.config.height, height);
+  standin_log_clear (&log);
+  rig_free (rig);
+}
+
+GST_START_TEST (test_fixate)
+{
+  expect_caps ("num-buffers=1", NULL, 64, 48, 16, 1);
+  expect_caps ("num-buffers=1 width=32", NULL, 32, 48, 16, 1);
+  expect_caps ("num-buffers=1 width=32 height=100", NULL, 32, 100, 16, 1);
+  expect_caps ("num-buffers=1", "video/x-raw,width=320,height=240", 320, 240, 16, 1);
+  expect_caps ("num-buffers=1", "video/x-raw,width=[100,200]", 100, 48, 16, 1);
+  expect_caps ("num-buffers=1", "video/x-raw,framerate=30000/1001", 64, 48, 30000, 1001);
+  expect_caps ("num-buffers=1", "video/x-raw,framerate=[20/1,60/1]", 64, 48, 20, 1);
+  STANDIN_SET (size_step, 16);
+  expect_caps ("num-buffers=1", "video/x-raw,width=[65,90]", 80, 48, 16, 1);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_not_negotiated)
+{
+  static const struct
+  {
+    const char *properties, *caps, *text;
+  } cases[] = {
+      {"", "video/x-raw,width=40,height=48",
+          "the model standin makes 64x48, or other multiples of 16"},
+      {"", "video/x-raw,width=100,height=100", "multiples of 16 pixels"},
+      {"width=32 height=32", "video/x-raw,width=64", "properties ask for 32x32"},
+      {"width=32", "video/x-raw,width=64", "property width asks for 32, with a height of 48"},
+      {"height=32", "video/x-raw,height=64", "property height asks for 32, with a width of 64"},
+      {"", "video/x-raw,pixel-aspect-ratio=2/1", "videoscale and videorate"},
+      {"is-live=true", "video/x-raw,interlace-mode=interleaved", "Put videoconvert"},
+  };
+  Rig *rig = rig_new (cases[__i__].properties, cases[__i__].caps);
+
+  STANDIN_SET (size_step, 16);
+  rig_expect_error (
+      rig, rig_run (rig), GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION, cases[__i__].text);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_size_not_possible)
+{
+  static const struct
+  {
+    const char *properties, *text;
+  } cases[] = {
+      {"width=100", "The property width is 100, but the model standin makes multiples of 16 "
+                    "pixels: set 96 or 112, or 0"},
+      {"height=3", "The property height is 3, but the model standin makes multiples of 16 pixels: "
+                   "set 16 or more"},
+  };
+  Rig *rig = rig_new (cases[__i__].properties, NULL);
+
+  STANDIN_SET (size_step, 16);
+  rig_expect_error (
+      rig, rig_run (rig), GST_LIBRARY_ERROR, GST_LIBRARY_ERROR_SETTINGS, cases[__i__].text);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Not linked to anything: one error, of the kind that GStreamer has for it. */
+GST_START_TEST (test_not_linked)
+{
+  GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
+  g_autoptr (GstBus) bus = gst_bus_new ();
+  GstMessage *message;
+
+  gst_element_set_bus (src, bus);
+  gst_element_set_state (src, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_unref (message);
+  gst_element_set_state (src, GST_STATE_NULL);
+  gst_element_set_bus (src, NULL);
+  gst_object_unref (src);
+}
+GST_END_TEST;
+
+/* The format and the framerate may change while the video runs; the size may not. */
+GST_START_TEST (test_renegotiation)
+{
+  Rig *rig = rig_new ("num-buffers=36", "video/x-raw,format=I420,framerate=10/1");
+  g_autoptr (GstCaps) caps =
+      gst_caps_from_string ("video/x-raw,format=RGB,width=64,height=48,framerate=20/1");
+  g_autoptr (GstCaps) other = gst_caps_from_string ("video/x-raw,width=32");
+  GstVideoInfo info;
+  gboolean changed = FALSE;
+  guint i;
+
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 9);
+  g_object_set (rig->filter, "caps", caps, NULL);
+  STANDIN_SET (hold_chunk, __i__ ? 2 : -1);
+  if (!__i__)
+    gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  rig_wait_frames (rig, 21);
+  for (i = 1; i < rig_count (rig); i++) {
+    GstBuffer *frame = rig_frame (rig, i), *before = rig_frame (rig, i - 1);
+
+    changed |= GST_BUFFER_DURATION (frame) == 50 * GST_MSECOND;
+    fail_unless_equals_uint64 (GST_BUFFER_DURATION (frame), (changed ? 50 : 100) * GST_MSECOND);
+    fail_unless_equals_uint64 (
+        GST_BUFFER_PTS (frame), GST_BUFFER_PTS (before) + GST_BUFFER_DURATION (before));
+  }
+  fail_unless (changed);
+  frame_info (rig, &info);
+  fail_unless_equals_int (GST_VIDEO_INFO_FORMAT (&info), GST_VIDEO_FORMAT_RGB);
+  if (__i__) {
+    g_object_set (rig->filter, "caps", other, NULL);
+    STANDIN_SET (hold_chunk, -1);
+    rig_expect_error (rig, rig_wait (rig, GST_MESSAGE_ERROR | GST_MESSAGE_EOS), GST_CORE_ERROR,
+        GST_CORE_ERROR_NEGOTIATION, "the running video is 64x48");
+  }
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------- allocation */
+
+typedef struct
+{
+  GstBufferPool *pool;
+  guint padding;
+  gboolean meta;
+} Offer;
+
+static GstPadProbeReturn
+answer_allocation (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
+{
+  Offer *offer = user_data;
+  GstQuery *query = GST_PAD_PROBE_INFO_QUERY (probe);
+  GstVideoInfo info;
+  GstStructure *config;
+  GstCaps *caps;
+  guint size;
+
+  if (GST_QUERY_TYPE (query) != GST_QUERY_ALLOCATION)
+    return GST_PAD_PROBE_OK;
+  gst_query_parse_allocation (query, &caps, NULL);
+  if (caps == NULL || !gst_video_info_from_caps (&info, caps))
+    return GST_PAD_PROBE_OK;
+  size = (guint) info.size;
+  if (offer->pool == NULL)
+    offer->pool = gst_video_buffer_pool_new ();
+  if (offer->meta) {
+    GstVideoAlignment align;
+
+    gst_query_add_allocation_meta (query, GST_VIDEO_META_API_TYPE, NULL);
+    gst_video_alignment_reset (&align);
+    align.padding_left = align.padding_right = align.padding_top = offer->padding;
+    config = gst_buffer_pool_get_config (offer->pool);
+    gst_buffer_pool_config_set_params (config, caps, size, 2, 4);
+    gst_buffer_pool_config_add_option (config, GST_BUFFER_POOL_OPTION_VIDEO_META);
+    gst_buffer_pool_config_add_option (config, GST_BUFFER_POOL_OPTION_VIDEO_ALIGNMENT);
+    gst_buffer_pool_config_set_video_alignment (config, &align);
+    fail_unless (gst_buffer_pool_set_config (offer->pool, config));
+    config = gst_buffer_pool_get_config (offer->pool);
+    gst_buffer_pool_config_get_params (config, NULL, &size, NULL, NULL);
+    gst_structure_free (config);
+  }
+  gst_query_add_allocation_pool (query, offer->pool, size, 2, 0);
+  return GST_PAD_PROBE_HANDLED;
+}
+
+/* The frames are in downstream's pool, with downstream's strides. */
+GST_START_TEST (test_downstream_pool)
+{
+  g_autofree char *caps =
+      g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", formats[__i__ % 7]);
+  Rig *rig = rig_new ("num-buffers=5", caps);
+  Offer offer = {.padding = 24, .meta = __i__ >= 7};
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  gint rgb[4] = {255, 255, 255, 255}, yuv[3] = {235, 128, 128};
+  guint i;
+
+  STANDIN_SET (size_step, 1);
+  STANDIN_SET (solid, TRUE);
+  STANDIN_SET (color, 0xffffff);
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, answer_allocation, &offer, NULL);
+  rig_run_to_eos (rig);
+  for (i = 0; i < 5; i++) {
+    GstVideoMeta *meta = gst_buffer_get_video_meta (rig_frame (rig, i));
+
+    fail_unless (rig_frame (rig, i)->pool == offer.pool);
+    if (offer.meta) {
+      fail_unless (meta != NULL);
+      fail_unless (meta->stride[0] > 33 + 48 - 8);
+    }
+    check_pixel (
+        rig, i, formats[__i__ % 7][0] == 'I' || formats[__i__ % 7][0] == 'N' ? yuv : rgb, 1);
+  }
+  rig_set_state (rig, GST_STATE_NULL);
+  rig_forget_frames (rig);
+  gst_object_unref (offer.pool);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_own_pool)
+{
+  Rig *rig = rig_new ("num-buffers=5", "video/x-raw,format=I420");
+  guint i;
+
+  rig_run_to_eos (rig);
+  for (i = 0; i < 5; i++)
+    fail_unless (GST_IS_VIDEO_BUFFER_POOL (rig_frame (rig, i)->pool));
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static void
+add (Suite *suite)
+{
+  TCase *tc = rig_case (suite, "caps");
+
+  tcase_add_loop_test (tc, test_solid_colour, 0, 7 * 5);
+  tcase_add_loop_test (tc, test_every_format, 0, 7 * 3);
+  tcase_add_test (tc, test_fixate);
+  tcase_add_loop_test (tc, test_not_negotiated, 0, 7);
+  tcase_add_loop_test (tc, test_size_not_possible, 0, 2);
+  tcase_add_test (tc, test_not_linked);
+  tcase_add_loop_test (tc, test_renegotiation, 0, 2);
+  tcase_add_loop_test (tc, test_downstream_pool, 0, 14);
+  tcase_add_test (tc, test_own_pool);
+}
+
+int
+main (int argc, char **argv)
+{
+  return rig_main (argc, argv, "caps", add);
+}

@@ -1,0 +1,273 @@
+/* lightforce: a small pipeline around the element, for its tests
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "tests/element/rig.h"
+#include "gst/lightforcesrc.h"
+
+static void
+take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data)
+{
+  Rig *rig = user_data;
+
+  g_mutex_lock (&rig->lock);
+  g_ptr_array_add (rig->frames, gst_buffer_ref (buffer));
+  g_cond_broadcast (&rig->cond);
+  g_mutex_unlock (&rig->lock);
+}
+
+Rig *
+rig_new_full (const char *properties, const char *caps, const char *tail)
+{
+  Rig *rig = g_new0 (Rig, 1);
+  g_autofree char *line =
+      g_strdup_printf ("lightforcesrc name=src %s ! capsfilter name=filter caps=\"%s\" ! %s",
+          properties, caps ? caps : "video/x-raw", tail);
+  GError *error = NULL;
+
+  g_mutex_init (&rig->lock);
+  g_cond_init (&rig->cond);
+  rig->frames = g_ptr_array_new_with_free_func ((GDestroyNotify) gst_buffer_unref);
+  rig->pipeline = gst_parse_launch (line, &error);
+  fail_unless (error == NULL, "%s: %s", line, error ? error->message : "");
+  rig->src = gst_bin_get_by_name (GST_BIN (rig->pipeline), "src");
+  rig->filter = gst_bin_get_by_name (GST_BIN (rig->pipeline), "filter");
+  rig->sink = gst_bin_get_by_name (GST_BIN (rig->pipeline), "sink");
+  rig->bus = gst_element_get_bus (rig->pipeline);
+  g_object_set (rig->sink, "signal-handoffs", TRUE, NULL);
+  g_signal_connect (rig->sink, "handoff", G_CALLBACK (take_frame), rig);
+  return rig;
+}
+
+Rig *
+rig_new (const char *properties, const char *caps)
+{
+  return rig_new_full (properties, caps, "fakesink name=sink sync=false");
+}
+
+void
+rig_free (Rig *rig)
+{
+  rig_set_state (rig, GST_STATE_NULL);
+  gst_bus_set_flushing (rig->bus, TRUE);
+  g_ptr_array_unref (rig->frames);
+  gst_object_unref (rig->bus);
+  gst_object_unref (rig->sink);
+  gst_object_unref (rig->filter);
+  gst_object_unref (rig->src);
+  gst_object_unref (rig->pipeline);
+  g_mutex_clear (&rig->lock);
+  g_cond_clear (&rig->cond);
+  g_free (rig);
+  fail_unless_equals_int (standin_live_objects (), 0);
+}
+
+void
+rig_set_state (Rig *rig, GstState state)
+{
+  fail_unless (gst_element_set_state (rig->pipeline, state) != GST_STATE_CHANGE_FAILURE);
+}
+
+void
+rig_reach_state (Rig *rig, GstState state)
+{
+  GstStateChangeReturn ret;
+
+  rig_set_state (rig, state);
+  ret = gst_element_get_state (rig->pipeline, NULL, NULL, 10 * GST_SECOND);
+  fail_unless (ret == GST_STATE_CHANGE_SUCCESS || ret == GST_STATE_CHANGE_NO_PREROLL,
+      "state %s: %s", gst_element_state_get_name (state),
+      gst_element_state_change_return_get_name (ret));
+}
+
+GstMessage *
+rig_wait (Rig *rig, GstMessageType types)
+{
+  GstMessage *message = gst_bus_timed_pop_filtered (rig->bus, 10 * GST_SECOND, types);
+
+  fail_unless (message != NULL, "no message in ten seconds");
+  return message;
+}
+
+GstMessage *
+rig_wait_element (Rig *rig, const char *name)
+{
+  for (;;) {
+    GstMessage *message = rig_wait (rig, GST_MESSAGE_ELEMENT | GST_MESSAGE_ERROR);
+
+    fail_if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR);
+    if (gst_message_has_name (message, name))
+      return message;
+    gst_message_unref (message);
+  }
+}
+
+GstMessage *
+rig_run (Rig *rig)
+{
+  rig_set_state (rig, GST_STATE_PLAYING);
+  return rig_wait (rig, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+}
+
+void
+rig_run_to_eos (Rig *rig)
+{
+  GstMessage *message = rig_run (rig);
+
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    g_autoptr (GError) error = NULL;
+
+    gst_message_parse_error (message, &error, NULL);
+    fail ("%s", error->message);
+  }
+  gst_message_unref (message);
+}
+
+void
+rig_wait_frames (Rig *rig, guint count)
+{
+  gint64 end = g_get_monotonic_time () + 10 * G_TIME_SPAN_SECOND;
+  gboolean enough = TRUE;
+  guint have;
+
+  g_mutex_lock (&rig->lock);
+  while (rig->frames->len < count && enough)
+    enough = g_cond_wait_until (&rig->cond, &rig->lock, end);
+  have = rig->frames->len;
+  g_mutex_unlock (&rig->lock);
+  fail_unless (have >= count, "%u frames of %u in ten seconds", have, count);
+}
+
+guint
+rig_count (Rig *rig)
+{
+  guint count;
+
+  g_mutex_lock (&rig->lock);
+  count = rig->frames->len;
+  g_mutex_unlock (&rig->lock);
+  return count;
+}
+
+GstBuffer *
+rig_frame (Rig *rig, guint index)
+{
+  GstBuffer *buffer;
+
+  g_mutex_lock (&rig->lock);
+  fail_unless (index < rig->frames->len);
+  buffer = g_ptr_array_index (rig->frames, index);
+  g_mutex_unlock (&rig->lock);
+  return buffer;
+}
+
+void
+rig_forget_frames (Rig *rig)
+{
+  g_mutex_lock (&rig->lock);
+  g_ptr_array_set_size (rig->frames, 0);
+  g_mutex_unlock (&rig->lock);
+}
+
+char *
+rig_checksum (Rig *rig)
+{
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+  guint i;
+
+  for (i = 0; i < rig_count (rig); i++) {
+    GstMapInfo map;
+
+    fail_unless (gst_buffer_map (rig_frame (rig, i), &map, GST_MAP_READ));
+    g_checksum_update (sum, map.data, (gssize) map.size);
+    gst_buffer_unmap (rig_frame (rig, i), &map);
+  }
+  return g_strdup (g_checksum_get_string (sum));
+}
+
+void
+rig_expect_error (Rig *rig, GstMessage *message, GQuark domain, gint code, const char *part)
+{
+  g_autoptr (GError) error = NULL;
+  GstMessage *next;
+
+  fail_unless_equals_string (GST_MESSAGE_TYPE_NAME (message), "error");
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (GST_MESSAGE_SRC (message) == GST_OBJECT (rig->src));
+  fail_unless (g_error_matches (error, domain, code), "%s %d: %s",
+      g_quark_to_string (error->domain), error->code, error->message);
+  fail_unless (
+      strstr (error->message, part) != NULL, "\"%s\" is not in \"%s\"", part, error->message);
+  gst_message_unref (message);
+  next = gst_bus_timed_pop_filtered (rig->bus, 100 * GST_MSECOND, GST_MESSAGE_ERROR);
+  fail_unless (next == NULL, "a second error for one failure");
+}
+
+static void
+setup (void)
+{
+  standin_reset ();
+}
+
+/* What is alive according to the leaks tracer; NULL: nothing. */
+static char *
+live_objects (GstTracer *tracer)
+{
+  GstStructure *info = NULL;
+  const GValue *list;
+  char *text = NULL;
+
+  g_signal_emit_by_name (tracer, "get-live-objects", &info);
+  list = info ? gst_structure_get_value (info, "live-objects-list") : NULL;
+  if (list && gst_value_list_get_size (list) > 0)
+    text = gst_structure_to_string (info);
+  if (info)
+    gst_structure_free (info);
+  return text;
+}
+
+/* With GST_TRACERS=leaks: no buffer, event, message or element outlives a test. A bin's own
+ * thread may hold it for a moment longer. */
+static void
+teardown (void)
+{
+  GList *tracers = gst_tracing_get_active_tracers (), *l;
+  gint64 end = g_get_monotonic_time () + 2 * G_TIME_SPAN_SECOND;
+
+  standin_reset ();
+  for (l = tracers; l; l = l->next) {
+    char *text;
+
+    if (strcmp (G_OBJECT_TYPE_NAME (l->data), "GstLeaksTracer") != 0)
+      continue;
+    while ((text = live_objects (l->data)) && g_get_monotonic_time () < end) {
+      g_free (text);
+      g_usleep (5 * MS);
+    }
+    fail_unless (text == NULL, "leaked: %s", text);
+  }
+  g_list_free_full (tracers, gst_object_unref);
+}
+
+TCase *
+rig_case (Suite *suite, const char *name)
+{
+  TCase *tc = tcase_create (name);
+
+  tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_set_timeout (tc, 60);
+  suite_add_tcase (suite, tc);
+  return tc;
+}
+
+int
+rig_main (int argc, char **argv, const char *name, void (*add) (Suite *suite))
+{
+  Suite *suite;
+
+  gst_check_init (&argc, &argv);
+  GST_ELEMENT_REGISTER (lightforcesrc, NULL);
+  suite = suite_create (name);
+  add (suite);
+  return gst_check_run_suite (suite, name, name);
+}

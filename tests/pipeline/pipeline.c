@@ -1,0 +1,251 @@
+/* lightforce: the plugin in whole pipelines, with the default model
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <glib/gstdio.h>
+#include <gst/check/gstcheck.h>
+#include <gst/pbutils/pbutils.h>
+
+#define PROMPT "a red ball rolls over a green hill"
+
+static char *folder;
+
+static void
+setup (void)
+{
+  folder = g_dir_make_tmp ("lightforce-XXXXXX", NULL);
+  fail_unless (folder != NULL);
+}
+
+static void
+teardown (void)
+{
+  GDir *dir = g_dir_open (folder, 0, NULL);
+  const char *name;
+
+  while ((name = g_dir_read_name (dir))) {
+    g_autofree char *path = g_build_filename (folder, name, NULL);
+
+    g_remove (path);
+  }
+  g_dir_close (dir);
+  g_rmdir (folder);
+  g_clear_pointer (&folder, g_free);
+}
+
+/* Plays to the end. */
+static void
+play (const char *line)
+{
+  g_autoptr (GError) error = NULL;
+  GstElement *pipeline = gst_parse_launch (line, &error);
+  g_autoptr (GstBus) bus = NULL;
+  GstMessage *message;
+
+  fail_unless (error == NULL, "%s: %s", line, error ? error->message : "");
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 100 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL, "%s does not end", line);
+  if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR) {
+    g_autofree char *debug = NULL;
+
+    gst_message_parse_error (message, &error, &debug);
+    fail ("%s: %s (%s)", line, error->message, debug);
+  }
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+}
+
+static char *
+make_mp4 (const char *name, guint64 seed, guint frames)
+{
+  char *path = g_build_filename (folder, name, NULL);
+  g_autofree char *line = g_strdup_printf (
+      "lightforcesrc num-buffers=%u seed=%" G_GUINT64_FORMAT " prompt=\"" PROMPT "\" ! "
+      "x264enc speed-preset=ultrafast threads=1 ! h264parse ! mp4mux ! filesink location=%s",
+      frames, seed, path);
+
+  play (line);
+  return path;
+}
+
+typedef struct
+{
+  GChecksum *sum;
+  guint count;
+} Digest;
+
+static void
+add_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data)
+{
+  Digest *digest = user_data;
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_READ));
+  g_checksum_update (digest->sum, map.data, (gssize) map.size);
+  gst_buffer_unmap (buffer, &map);
+  digest->count++;
+}
+
+/* The checksum of all decoded frames. */
+static char *
+decode (const char *path, guint frames)
+{
+  g_autofree char *line =
+      g_strdup_printf ("filesrc location=%s ! decodebin ! videoconvert ! video/x-raw,format=I420 ! "
+                       "fakesink name=sink signal-handoffs=true sync=false",
+          path);
+  g_autoptr (GError) error = NULL;
+  GstElement *pipeline = gst_parse_launch (line, &error);
+  GstElement *sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+  Digest digest = {g_checksum_new (G_CHECKSUM_SHA256), 0};
+  GstMessage *message;
+  char *text;
+
+  fail_unless (error == NULL);
+  g_signal_connect (sink, "handoff", G_CALLBACK (add_frame), &digest);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 60 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  fail_unless (message != NULL && GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (sink);
+  gst_object_unref (pipeline);
+  fail_unless_equals_int (digest.count, frames);
+  text = g_strdup (g_checksum_get_string (digest.sum));
+  g_checksum_free (digest.sum);
+  return text;
+}
+
+/* 81 pictures, as a published model makes them at a time: a file of a bit more than 5 s. */
+GST_START_TEST (test_mp4)
+{
+  g_autofree char *path = make_mp4 ("a.mp4", 1, 81);
+  g_autofree char *uri = gst_filename_to_uri (path, NULL);
+  g_autoptr (GError) error = NULL;
+  GstDiscoverer *discoverer = gst_discoverer_new (20 * GST_SECOND, &error);
+  GstDiscovererInfo *info;
+  GstDiscovererVideoInfo *video;
+  g_autoptr (GstCaps) caps = NULL;
+  g_autofree char *again = NULL;
+  GList *streams;
+  guint n, d;
+
+  fail_unless (discoverer != NULL);
+  info = gst_discoverer_discover_uri (discoverer, uri, &error);
+  fail_unless (info != NULL && error == NULL, "%s", error ? error->message : "");
+  fail_unless_equals_int (gst_discoverer_info_get_result (info), GST_DISCOVERER_OK);
+  streams = gst_discoverer_info_get_video_streams (info);
+  fail_unless_equals_int ((gint) g_list_length (streams), 1);
+  video = streams->data;
+  n = gst_discoverer_video_info_get_framerate_num (video);
+  d = gst_discoverer_video_info_get_framerate_denom (video);
+  fail_unless (n > 0 && d > 0);
+  fail_unless (gst_discoverer_video_info_get_width (video) > 0);
+  fail_unless_equals_int ((gint) gst_discoverer_video_info_get_par_num (video), 1);
+  fail_if (gst_discoverer_video_info_is_interlaced (video));
+  fail_unless (ABS ((gint64) gst_discoverer_info_get_duration (info)
+                    - (gint64) gst_util_uint64_scale (81, d * GST_SECOND, n))
+               < 10 * GST_MSECOND);
+  caps = gst_discoverer_stream_info_get_caps (GST_DISCOVERER_STREAM_INFO (video));
+  fail_unless (gst_structure_has_name (gst_caps_get_structure (caps, 0), "video/x-h264"));
+  gst_discoverer_stream_info_list_free (streams);
+  gst_discoverer_info_unref (info);
+  g_object_unref (discoverer);
+  again = decode (path, 81);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_seeds)
+{
+  g_autofree char *path_1 = make_mp4 ("1.mp4", 7, 21), *path_2 = make_mp4 ("2.mp4", 7, 21);
+  g_autofree char *path_3 = make_mp4 ("3.mp4", 8, 21);
+  g_autofree char *sum_1 = decode (path_1, 21), *sum_2 = decode (path_2, 21);
+  g_autofree char *sum_3 = decode (path_3, 21);
+
+  fail_unless_equals_string (sum_1, sum_2);
+  fail_if (strcmp (sum_1, sum_3) == 0, "another seed made the same video");
+}
+GST_END_TEST;
+
+/* What a user sees on the command line: one message that names the file, and failure. */
+GST_START_TEST (test_missing_file)
+{
+  static const char *const argv[] = {"gst-launch-1.0", "-q", "lightforcesrc",
+      "model=/no/such/model.safetensors", "!", "fakesink", NULL};
+  g_autofree char *errors = NULL;
+  g_autoptr (GError) error = NULL;
+  const char *found;
+  gint status;
+
+  fail_unless (
+      g_spawn_sync (NULL, (char **) argv, NULL, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL,
+          NULL, NULL, NULL, &errors, &status, &error),
+      "%s", error ? error->message : "");
+  fail_if (g_spawn_check_wait_status (status, NULL), "gst-launch-1.0 succeeds");
+  found = strstr (errors, "ERROR: from element");
+  fail_unless (found != NULL, "%s", errors);
+  fail_unless (strstr (found, "/no/such/model.safetensors") != NULL, "%s", errors);
+  fail_unless (strstr (found + 1, "ERROR: from element") == NULL, "%s", errors);
+}
+GST_END_TEST;
+
+/* Live, for two seconds and a bit, into a sink that is in no hurry. */
+GST_START_TEST (test_live)
+{
+  play ("lightforcesrc is-live=true num-buffers=33 prompt=\"" PROMPT "\" ! videoconvert ! "
+        "fakesink sync=true max-lateness=-1");
+}
+GST_END_TEST;
+
+/* Another size and framerate, by the elements the error messages name. */
+GST_START_TEST (test_scaled)
+{
+  play ("lightforcesrc num-buffers=9 ! videorate ! videoscale ! videoconvert ! "
+        "video/x-raw,format=NV12,width=321,height=243,framerate=25/1 ! fakesink");
+}
+GST_END_TEST;
+
+/* The element is made, started and dropped at any moment of the real generator's work. */
+GST_START_TEST (test_stop_anywhere)
+{
+  guint i;
+
+  for (i = 0; i < 6; i++) {
+    GstElement *pipeline =
+        gst_parse_launch ("lightforcesrc prompt=\"" PROMPT "\" ! fakesink", NULL);
+    gint64 start;
+
+    fail_unless (GST_IS_PIPELINE (pipeline));
+    fail_unless (gst_element_set_state (pipeline, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE);
+    g_usleep (i * i * 25000);
+    start = g_get_monotonic_time ();
+    gst_element_set_state (pipeline, GST_STATE_NULL);
+    fail_unless (g_get_monotonic_time () - start < 500000, "NULL takes %d ms",
+        (gint) ((g_get_monotonic_time () - start) / 1000));
+    gst_object_unref (pipeline);
+  }
+}
+GST_END_TEST;
+
+int
+main (int argc, char **argv)
+{
+  Suite *suite = suite_create ("pipeline");
+  TCase *tc = tcase_create ("pipeline");
+
+  gst_check_init (&argc, &argv);
+  tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_set_timeout (tc, 120);
+  suite_add_tcase (suite, tc);
+  tcase_add_test (tc, test_mp4);
+  tcase_add_test (tc, test_seeds);
+  tcase_add_test (tc, test_missing_file);
+  tcase_add_test (tc, test_live);
+  tcase_add_test (tc, test_scaled);
+  tcase_add_test (tc, test_stop_anywhere);
+  return gst_check_run_suite (suite, "pipeline", __FILE__);
+}

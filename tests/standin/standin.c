@@ -1,0 +1,430 @@
+/* lightforce: a generator for tests of the element
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "tests/standin/standin.h"
+
+#define PADDING 12 /* bytes behind each row, which nothing may show */
+
+struct _LfModel
+{
+  gint refs;
+  LfModelInfo info;
+};
+
+struct _LfStream
+{
+  LfModel *model;
+  LfStreamConfig config;
+  char *prompt;
+  guint64 index, picture;
+  LfStats stats;
+};
+
+typedef struct
+{
+  LfChunk chunk;
+  gint refs;
+  guint8 *data;
+} Chunk;
+
+static GMutex mutex;
+static Standin standin;
+static StandinLog record;
+static gint live;
+
+GQuark
+lf_error_quark (void)
+{
+  return g_quark_from_static_string ("lf-error-quark");
+}
+
+const char *
+lf_version (void)
+{
+  return "0.0.0";
+}
+
+const char *
+lf_default_model_path (void)
+{
+  return "/";
+}
+
+void
+standin_reset (void)
+{
+  g_mutex_lock (&mutex);
+  standin = (Standin){
+      .width = 64,
+      .height = 48,
+      .size_step = 2,
+      .fps_n = 16,
+      .fps_d = 1,
+      .first_pictures = 9,
+      .chunk_pictures = 12,
+      .stall_chunk = -1,
+      .hold_chunk = -1,
+      .load_error = -1,
+      .fail_chunk = -1,
+      .open_error = -1,
+  };
+  standin_log_clear (&record);
+  g_mutex_unlock (&mutex);
+}
+
+Standin *
+standin_lock (void)
+{
+  g_mutex_lock (&mutex);
+  return &standin;
+}
+
+void
+standin_unlock (void)
+{
+  g_mutex_unlock (&mutex);
+}
+
+void
+standin_get_log (StandinLog *log)
+{
+  g_mutex_lock (&mutex);
+  *log = record;
+  log->model = g_strdup (record.model);
+  log->backend = g_strdup (record.backend);
+  log->decoder = g_strdup (record.decoder);
+  g_mutex_unlock (&mutex);
+}
+
+void
+standin_log_clear (StandinLog *log)
+{
+  g_free (log->model);
+  g_free (log->backend);
+  g_free (log->decoder);
+  *log = (StandinLog){0};
+}
+
+gint
+standin_live_objects (void)
+{
+  return g_atomic_int_get (&live);
+}
+
+guint32
+standin_pixel (guint64 seed, const char *prompt, guint64 picture, gint x, gint y)
+{
+  guint32 hash = g_str_hash (prompt) ^ (guint32) (seed * 2654435761u);
+
+  return (hash + (guint32) picture * 0x010305u + (guint32) (x / 8) * 0x0b0701u
+             + (guint32) (y / 8) * 0x050d0bu)
+         & 0xffffffu;
+}
+
+/* TRUE while a test holds chunk `index`, or the loading for -1. */
+static gboolean
+is_held (gint64 index)
+{
+  gboolean held;
+
+  g_mutex_lock (&mutex);
+  held = index < 0 ? standin.hold_load : standin.hold_chunk >= 0 && index >= standin.hold_chunk;
+  g_mutex_unlock (&mutex);
+  return held;
+}
+
+/* Works for `ms` in small steps, as a generator between its denoising passes. */
+static gboolean
+work (guint ms, gint64 index, GCancellable *cancellable, GError **error)
+{
+  gint64 end = g_get_monotonic_time () + (gint64) ms * 1000;
+
+  while (g_get_monotonic_time () < end || is_held (index)) {
+    if (g_cancellable_set_error_if_cancelled (cancellable, error)) {
+      g_mutex_lock (&mutex);
+      record.cancels++;
+      g_mutex_unlock (&mutex);
+      return FALSE;
+    }
+    g_usleep (500);
+  }
+  return TRUE;
+}
+
+LfModel *
+lf_model_load (const char *path, const LfModelOptions *options, GCancellable *cancellable,
+    LfProgressFunc progress, gpointer user_data, GError **error)
+{
+  Standin now;
+  LfModel *model;
+  gint i;
+
+  g_mutex_lock (&mutex);
+  now = standin;
+  record.loads++;
+  g_free (record.model);
+  g_free (record.backend);
+  g_free (record.decoder);
+  record.model = g_strdup (path);
+  record.backend = g_strdup (options->backend);
+  record.decoder = g_strdup (options->decoder);
+  g_mutex_unlock (&mutex);
+  for (i = 0; i < 40; i++) {
+    progress ("transformer", i / 40.0, user_data);
+    if (!work (now.load_ms / 40, -1, cancellable, error))
+      return NULL;
+  }
+  if (now.load_error >= 0) {
+    g_set_error (error, LF_ERROR, now.load_error, "%s does not load: the test says so",
+        path ? path : "standin");
+    return NULL;
+  }
+  model = g_new0 (LfModel, 1);
+  model->refs = 1;
+  model->info = (LfModelInfo){
+      .name = "standin",
+      .backend = "cpu",
+      .width = now.width,
+      .height = now.height,
+      .size_step = now.size_step,
+      .fps_n = now.fps_n,
+      .fps_d = now.fps_d,
+      .chunk_frames = 3,
+      .first_pictures = now.first_pictures,
+      .chunk_pictures = now.chunk_pictures,
+      .steps = 4,
+      .window = -1,
+      .sparse = {.enabled = FALSE,
+          .target = 0.5,
+          .base = 0.75,
+          .total_frames = 21,
+          .block_q = 64,
+          .block_k = 64,
+          .keep_frames = 6,
+          .keep_sink = 1,
+          .keep_near = 2},
+      .has_text = TRUE,
+      .parameters = 1,
+  };
+  g_atomic_int_inc (&live);
+  return model;
+}
+
+LfModel *
+lf_model_ref (LfModel *model)
+{
+  g_atomic_int_inc (&model->refs);
+  return model;
+}
+
+void
+lf_model_unref (LfModel *model)
+{
+  if (!g_atomic_int_dec_and_test (&model->refs))
+    return;
+  g_free (model);
+  g_atomic_int_add (&live, -1);
+}
+
+const LfModelInfo *
+lf_model_get_info (LfModel *model)
+{
+  return &model->info;
+}
+
+void
+lf_stream_config_init (LfStreamConfig *config, LfModel *model)
+{
+  *config = (LfStreamConfig){
+      .window = -2,
+      .sink = -2,
+      .relative = -1,
+      .sparse = model->info.sparse,
+      .blend_chunks = 4,
+  };
+}
+
+LfStream *
+lf_stream_new (
+    LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error)
+{
+  LfStream *stream;
+  Standin now;
+
+  g_mutex_lock (&mutex);
+  now = standin;
+  record.opens++;
+  record.config = *config;
+  record.config.prompt = NULL;
+  record.sparse = config->sparse;
+  record.prompt_switch = config->prompt_switch;
+  g_mutex_unlock (&mutex);
+  if (!work (now.open_ms, 0, cancellable, error))
+    return NULL;
+  if (now.open_error >= 0) {
+    g_set_error (error, LF_ERROR, now.open_error, "the stream does not open: the test says so");
+    return NULL;
+  }
+  stream = g_new0 (LfStream, 1);
+  stream->model = lf_model_ref (model);
+  stream->config = *config;
+  stream->prompt = g_strdup (config->prompt);
+  g_atomic_int_inc (&live);
+  return stream;
+}
+
+void
+lf_stream_free (LfStream *stream)
+{
+  lf_model_unref (stream->model);
+  g_free (stream->prompt);
+  g_free (stream);
+  g_atomic_int_add (&live, -1);
+}
+
+static void
+paint (LfStream *stream, Chunk *c, const Standin *now)
+{
+  gint i, x, y;
+
+  for (i = 0; i < c->chunk.n_pictures; i++) {
+    for (y = 0; y < c->chunk.height; y++) {
+      guint8 *row = c->data + (gsize) i * c->chunk.picture_size + (gsize) y * c->chunk.stride;
+
+      for (x = 0; x < c->chunk.width; x++) {
+        guint32 rgb = now->solid ? now->color
+                                 : standin_pixel (stream->config.seed, stream->prompt,
+                                     stream->picture + (guint64) i, x, y);
+
+        row[4 * x] = (guint8) (rgb >> 16);
+        row[4 * x + 1] = (guint8) (rgb >> 8);
+        row[4 * x + 2] = (guint8) rgb;
+        row[4 * x + 3] = 255;
+      }
+    }
+  }
+}
+
+LfChunk *
+lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
+{
+  gint64 start = g_get_monotonic_time ();
+  gint64 index = (gint64) stream->index;
+  Standin now;
+  Chunk *c;
+
+  g_mutex_lock (&mutex);
+  now = standin;
+  record.chunks++;
+  g_mutex_unlock (&mutex);
+  if (!work (index == now.stall_chunk ? now.stall_ms : now.chunk_ms, index, cancellable, error))
+    return NULL;
+  if (index == now.fail_chunk) {
+    g_set_error (
+        error, LF_ERROR, now.chunk_error, "chunk %d fails: the test says so", (gint) index);
+    return NULL;
+  }
+  c = g_new0 (Chunk, 1);
+  c->refs = 1;
+  c->chunk = (LfChunk){
+      .index = stream->index,
+      .first_picture = stream->picture,
+      .n_pictures = index == 0 ? now.first_pictures : now.chunk_pictures,
+      .width = stream->config.width,
+      .height = stream->config.height,
+      .stride = (gsize) stream->config.width * 4 + PADDING,
+      .seed = stream->config.seed,
+      .prompt_serial = stream->stats.prompt_serial,
+      .sparsity = stream->config.sparse.enabled ? stream->config.sparse.target : 0,
+  };
+  c->chunk.picture_size = c->chunk.stride * (gsize) c->chunk.height;
+  c->data = g_malloc (c->chunk.picture_size * (gsize) c->chunk.n_pictures);
+  c->chunk.data = c->data;
+  paint (stream, c, &now);
+  c->chunk.generate_us = g_get_monotonic_time () - start;
+  stream->index++;
+  stream->picture += (guint64) c->chunk.n_pictures;
+  stream->stats.chunks++;
+  stream->stats.pictures += (guint64) c->chunk.n_pictures;
+  stream->stats.sparsity = c->chunk.sparsity;
+  stream->stats.generate_us += c->chunk.generate_us;
+  g_atomic_int_inc (&live);
+  return &c->chunk;
+}
+
+LfChunk *
+lf_chunk_ref (LfChunk *chunk)
+{
+  g_atomic_int_inc (&((Chunk *) chunk)->refs);
+  return chunk;
+}
+
+void
+lf_chunk_unref (LfChunk *chunk)
+{
+  Chunk *c = (Chunk *) chunk;
+
+  if (!g_atomic_int_dec_and_test (&c->refs))
+    return;
+  g_free (c->data);
+  g_free (c);
+  g_atomic_int_add (&live, -1);
+}
+
+gboolean
+lf_stream_set_prompt (LfStream *stream, const char *prompt, GError **error)
+{
+  gboolean fail;
+
+  g_mutex_lock (&mutex);
+  fail = standin.fail_prompt;
+  record.prompts++;
+  g_mutex_unlock (&mutex);
+  if (fail) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "no prompt \"%s\": the test says so", prompt);
+    return FALSE;
+  }
+  g_free (stream->prompt);
+  stream->prompt = g_strdup (prompt);
+  stream->stats.prompt_serial++;
+  return TRUE;
+}
+
+void
+lf_stream_set_prompt_switch (LfStream *stream, LfPromptSwitch prompt_switch)
+{
+  g_mutex_lock (&mutex);
+  record.prompt_switch = prompt_switch;
+  g_mutex_unlock (&mutex);
+}
+
+gboolean
+lf_stream_set_sparse (LfStream *stream, const LfSparse *sparse, GError **error)
+{
+  if (sparse->keep_sink + sparse->keep_near > sparse->keep_frames) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "keep-sink and keep-near exceed keep-frames");
+    return FALSE;
+  }
+  stream->config.sparse = *sparse;
+  g_mutex_lock (&mutex);
+  record.sparse = *sparse;
+  g_mutex_unlock (&mutex);
+  return TRUE;
+}
+
+void
+lf_stream_restart (LfStream *stream, guint64 seed)
+{
+  stream->config.seed = seed;
+  stream->index = stream->picture = 0;
+  g_mutex_lock (&mutex);
+  record.restarts++;
+  g_mutex_unlock (&mutex);
+}
+
+void
+lf_stream_get_stats (LfStream *stream, LfStats *stats)
+{
+  *stats = stream->stats;
+}
