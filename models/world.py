@@ -1,0 +1,372 @@
+"""The procedural world: every pixel of every picture is a formula of (scene, code, time).
+
+A clip is a discrete scene (captions.py) plus a composition code of 16 uniform
+numbers: positions, phases, hill offsets, cloud placement.  Nothing else is
+random, so scene + code fix the video for all time.  The world is periodic or
+stationary: any moment may be the start of a stream and no stream ever ends.
+
+Units: half the picture height; x in [-1.6, 1.6], y in [-1, 1] downwards.
+Shapes: scalars of a clip [B, 1 or T, 1, 1], pictures [B, T, 3, H, W] in [0, 1].
+"""
+import math
+
+import torch
+
+import actors
+import captions as C
+
+WIDTH, HEIGHT, RATE, CODES = 256, 160, 16, 16
+PIXEL = 2.0 / HEIGHT
+(X1, PHASE1, X2, PHASE2, SIZE, FAR, NEAR, CLOUD, SUN, HORIZON, PARTICLE, CAMERA,
+ OPEN_PLACE, OPEN_KIND, OPEN_COLOUR, VARIETY) = range(CODES)
+
+# Sky at the top, sky at the horizon, light on the land: dawn, day, sunset, night.
+SKY_TOP = ((.42, .55, .84), (.22, .50, .93), (.30, .25, .55), (.02, .03, .11))
+SKY_LOW = ((1., .80, .70), (.78, .90, .99), (1., .56, .26), (.11, .16, .34))
+LIGHT = ((.92, .80, .78), (1., 1., 1.), (.92, .64, .50), (.26, .33, .56))
+SUN_COLOUR = ((1., .90, .72), (1., .98, .86), (1., .78, .42), (.95, .96, 1.))
+GREY = ((.62, .66, .72), (.70, .74, .80), (.50, .46, .50), (.10, .12, .18))
+
+
+def smooth(a, b, x):
+    t = ((x - a) / (b - a)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def edge(distance, width=PIXEL):
+    """Anti-aliased inside of a signed distance."""
+    return (0.5 - distance / width).clamp(0, 1)
+
+
+def fract(x):
+    return x - x.floor()
+
+
+def noise(i, j=0.0, period=16.0):
+    """A fixed random number for every cell; periodic, so the world is finite."""
+    return fract(torch.sin((i % period) * 12.9898 + (j % period) * 78.233 + 4.1) * 43758.5453)
+
+
+def over(canvas, colour, alpha):
+    """Paint colour [.., 3, ..] over the canvas with coverage alpha [B, T, h, w]."""
+    return torch.lerp(canvas, colour.expand_as(canvas), alpha[:, :, None].expand_as(canvas))
+
+
+class Scenes:
+    """A batch of scenes as tensors."""
+
+    def __init__(self, scenes, code, device):
+        self.u = code.to(device)
+        cell = self.u.cpu()
+        n = len(scenes)
+        pick = lambda i, c, count: min(int(cell[i, c] * count), count - 1)
+        land, time, weather, camera, count = ([0] * n for _ in range(5))
+        who = [[(0, 0, 0, 1)] * n for _ in range(2)]
+        for i, s in enumerate(scenes):
+            place = s["landscape"]
+            land[i] = pick(i, OPEN_PLACE, 5) if place == C.OPEN else C.LANDSCAPES.index(place)
+            time[i], weather[i] = C.TIMES.index(s["time"]), C.WEATHERS.index(s["weather"])
+            camera[i] = C.CAMERAS.index(s["camera"])
+            cast = s["actors"]
+            if cast == C.OPEN:
+                kind = C.KINDS[pick(i, OPEN_KIND, 8)]
+                cast = [dict(kind=kind, colour=C.COLOURS[pick(i, OPEN_COLOUR, 8)],
+                             motion=C.KIND_MOTIONS[kind][0], side=1)]
+            count[i] = len(cast)
+            for j, a in enumerate(cast):
+                who[j][i] = (C.KINDS.index(a["kind"]), C.COLOURS.index(a["colour"]),
+                             C.MOTIONS.index(a["motion"]), a["side"])
+        to = lambda x: torch.tensor(x, device=device)
+        self.land, self.time, self.weather = to(land), to(time), to(weather)
+        self.camera, self.count = to(camera), to(count)
+        self.who = [to(w) for w in who]
+
+    def __getitem__(self, index):
+        s = object.__new__(Scenes)
+        s.u, s.land, s.time, s.weather = self.u[index], self.land[index], self.time[index], self.weather[index]
+        s.camera, s.count, s.who = self.camera[index], self.count[index], [w[index] for w in self.who]
+        return s
+
+    def code(self, k):
+        return self.u[:, k].view(-1, 1, 1, 1)
+
+
+def table(rows, index):
+    """Rows of colours picked by index -> [B, 1, 3, 1, 1]."""
+    return torch.tensor(rows, device=index.device)[index][:, None, :, None, None]
+
+
+class View:
+    """Coordinates and light of one batch at its times [B, T] in seconds."""
+
+    def __init__(self, s, t):
+        dev = t.device
+        self.s, self.t = s, t[..., None, None]
+        phase = self.t / 10 + s.code(CAMERA)
+        is_zoom = (s.camera == 3).view(-1, 1, 1, 1)
+        side = ((s.camera == 2).float() - (s.camera == 1).float()).view(-1, 1, 1, 1)
+        self.pan = side * 0.3 * self.t
+        self.zoom = torch.where(is_zoom, 1.15 + 0.15 * torch.sin(2 * math.pi * phase), torch.ones_like(phase))
+        x = (torch.arange(WIDTH, device=dev) + 0.5 - WIDTH / 2) * PIXEL
+        y = (torch.arange(HEIGHT, device=dev) + 0.5 - HEIGHT / 2) * PIXEL
+        self.x, self.y = x.view(1, 1, 1, -1) / self.zoom, y.view(1, 1, -1, 1) / self.zoom
+        self.pixel = PIXEL / self.zoom
+        self.horizon = 0.02 + 0.12 * s.code(HORIZON)
+        self.wet = (s.weather >= 2).float().view(-1, 1, 1, 1, 1)
+        self.night = (s.time == 3).float().view(-1, 1, 1, 1)
+        self.light = table(LIGHT, s.time) * (1 - 0.18 * self.wet)
+        self.sun_x = (s.code(SUN) - 0.5) * 2.2
+        height = torch.tensor([0.16, 0.62, 0.12, 0.66], device=dev)[s.time].view(-1, 1, 1, 1)
+        self.sun_y = self.horizon - height
+        self.low = torch.lerp(table(SKY_LOW, s.time), table(GREY, s.time) * 1.1, 0.7 * self.wet)
+        self.top = torch.lerp(table(SKY_TOP, s.time), table(GREY, s.time), 0.75 * self.wet)
+
+    def scroll(self, depth):
+        """World column of each pixel column at parallax `depth` (1: the foreground)."""
+        return self.x + self.pan * depth
+
+
+# -------------------------------------------------------------------------- sky
+def sky(v):
+    up = ((v.horizon - v.y) / 1.0).clamp(0, 1) ** 0.7
+    canvas = torch.lerp(v.low, v.top, up[:, :, None]).expand(-1, v.t.shape[1], -1, -1, WIDTH).contiguous()
+    dim = 1 - 0.85 * v.wet[..., 0]
+    dx, dy = v.x - v.sun_x, v.y - v.sun_y
+    far = dx * dx + dy * dy
+    glow = (0.55 * torch.exp(-far / 0.08) + 0.25 * torch.exp(-far / 0.6)) * dim * (1 - 0.55 * v.night)
+    sun = table(SUN_COLOUR, v.s.time)
+    canvas = over(canvas, sun, glow.clamp(0, 1))
+    disc = edge(far.sqrt() - 0.13, v.pixel * 1.5)
+    bite = edge(((dx + 0.06) ** 2 + (dy + 0.03) ** 2).sqrt() - 0.115, v.pixel * 1.5)
+    return over(canvas, sun, disc * (1 - bite * v.night) * dim)
+
+
+def stars(canvas, v):
+    """One star in each cell of a slowly turning lattice."""
+    size = 0.17
+    x, y = v.x / size + v.s.code(PARTICLE) * 16 + v.pan * 0.1, (v.y + 1) / size
+    i, j = x.floor(), y.floor()
+    a, b = noise(i, j), noise(i + 7, j + 3)
+    d = (x - i - 0.2 - 0.6 * a) ** 2 + (y - j - 0.2 - 0.6 * b) ** 2
+    twinkle = 0.75 + 0.25 * torch.sin(2.5 * v.t + 6.28 * (a + b))
+    bright = torch.exp(-d / (0.004 + 0.008 * a)) * twinkle * (0.5 + 0.5 * b)
+    fade = ((v.horizon - v.y) * 3).clamp(0, 1)
+    colour = torch.tensor([1., .98, .9], device=canvas.device).view(1, 1, 3, 1, 1)
+    return over(canvas, colour, (bright * fade).clamp(0, 1))
+
+
+def clouds(canvas, v):
+    """Heaps of sine noise with flat bases, lit from above, drifting with the wind."""
+    x = v.scroll(0.15) * 1.0 + v.s.code(CLOUD) * 12.566 + 0.06 * v.t
+    y = (v.y - v.horizon + 0.62) * 3.2
+
+    def density(y):
+        d = torch.sin(x * 2.0 + 0.7) * torch.sin(x * 0.9 + y * 0.6) + 0.45 * torch.sin(x * 5.1 + y * 1.7)
+        return d + 0.22 * torch.sin(x * 11.0 - y * 4.0) - y * y * 0.55
+
+    d = density(y)
+    alpha = smooth(0.1, 0.55, d)
+    shade = (0.72 + 0.5 * (d - density(y - 0.45))).clamp(0.55, 1.0)
+    base = torch.lerp(v.light.clamp(min=0.12) * 1.02, v.low, 0.3)
+    base = torch.lerp(base, table(GREY, v.s.time), 0.5 * v.wet)
+    colour = (base * shade[:, :, None]).clamp(0, 1)
+    return over(canvas, colour, alpha * 0.92)
+
+
+# ------------------------------------------------------------------- landscapes
+def colour3(*rgb):
+    return lambda v: torch.tensor(rgb, device=v.t.device).view(1, 1, 3, 1, 1)
+
+
+def ridge(canvas, v, top, slope, lit, dark, haze, fall=1.2):
+    """One range of hills below the line `top` [B, T, 1, W]; sunny and shadow side by its slope."""
+    below = v.y - top
+    side = slope * torch.tanh((v.sun_x - v.x) * 1.5)
+    sun = (0.5 + 0.5 * torch.tanh(side * 2.0) - below * fall).clamp(0, 1)
+    colour = torch.lerp(dark(v), lit(v), sun[:, :, None]) * v.light
+    colour = torch.lerp(colour, v.low, haze)
+    return over(canvas, colour, edge(-below, v.pixel))
+
+
+def waves(x, parts):
+    """Sum of sines and its derivative: parts of (amplitude, frequency, phase)."""
+    y = sum(a * torch.sin(f * x + p) for a, f, p in parts)
+    return y, sum(a * f * torch.cos(f * x + p) for a, f, p in parts)
+
+
+def hills(canvas, v):
+    far, near = v.s.code(FAR) * 6.283, v.s.code(NEAR) * 6.283
+    layers = (
+        (0.35, -0.10, ((.13, 1.3, far), (.06, 2.9, far * 2)), (.46, .66, .52), (.34, .53, .47), 0.45),
+        (0.60, 0.06, ((.11, 1.7, near), (.05, 3.7, near * 2 + 1)), (.45, .70, .32), (.27, .50, .26), 0.18),
+        (1.00, 0.30, ((.05, 1.1, near + 2), (.02, 2.7, far)), (.50, .76, .30), (.30, .58, .22), 0.0))
+    for depth, base, parts, lit, dark, haze in layers:
+        x = v.scroll(depth)
+        y, slope = waves(x, parts)
+        canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.9)
+        if depth == 0.6:
+            canvas = trees(canvas, v, x, v.horizon + base, parts, round_top=True)
+    return canvas
+
+
+def trees(canvas, v, x, base, parts, round_top):
+    """A tree in some cells along a ridge."""
+    cell = 0.34
+    k = (x / cell).floor()
+    r = noise(k, 5.0, 12.0)
+    cx = (k + 0.3 + 0.4 * noise(k, 9.0, 12.0)) * cell
+    foot = base - waves(cx, parts)[0] + 0.03
+    size = 0.07 + 0.05 * r
+    dx, dy = x - cx, foot - v.y
+    if round_top:
+        shape = ((dx / 0.9) ** 2 + (dy - size * 1.5) ** 2).sqrt() - size
+        shape = torch.minimum(shape, torch.maximum(dx.abs() - 0.012, (dy - size).abs() - size))
+        lit, dark = (.36, .62, .24), (.14, .36, .16)
+    else:
+        height = size * 3.2
+        tier = fract((dy / height * 3).clamp(0, 2.999))
+        width = size * (1.05 - dy / height) * (1.0 - 0.35 * tier)
+        shape = torch.maximum(dx.abs() - width, torch.maximum(dy - height, -dy))
+        lit, dark = (.42, .58, .52), (.10, .27, .24)
+    side = (0.5 + (dx / (size + 0.02)) * 0.5 * torch.tanh((v.sun_x - v.x) * 1.5)).clamp(0, 1) * (dy / 0.2).clamp(0.2, 1)
+    colour = torch.lerp(colour3(*dark)(v), colour3(*lit)(v), side[:, :, None]) * v.light
+    return over(canvas, colour, edge(shape, v.pixel) * (r > 0.35))
+
+
+def sea(canvas, v):
+    below = v.y - v.horizon
+    depth = 1.0 / (below.clamp(min=0) + 0.07)
+    x = v.scroll(1.0) + v.s.code(NEAR) * 6.283
+    swell = torch.sin(x * depth * 0.55 + 2.0 * torch.sin(depth * 1.5 + v.t * 0.7) + v.t * 0.5)
+    ripple = torch.sin(depth * 9.0 - x * depth * 0.35 + v.t * 1.9 + swell)
+    crest = (swell * 0.5 + ripple * 0.5)
+    shine = smooth(0.45, 0.95, crest)
+    water = torch.lerp(colour3(.08, .42, .66)(v), colour3(.03, .22, .44)(v), (below.clamp(0, 1))[:, :, None])
+    water = water * v.light * (1 + 0.18 * crest[:, :, None])
+    water = torch.lerp(water, v.low, (0.55 * torch.exp(-below.clamp(min=0) * 6))[:, :, None])
+    water = torch.lerp(water, v.low, (0.35 * shine)[:, :, None])
+    column = torch.exp(-((v.x - v.sun_x) / (0.12 + 0.25 * below.clamp(min=0))) ** 2)
+    glitter = column * smooth(-0.1, 0.7, crest) * (0.75 * (1 - 0.9 * v.wet[..., 0]))
+    water = torch.lerp(water, table(SUN_COLOUR, v.s.time), glitter[:, :, None])
+    return over(canvas, water, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
+
+
+def desert(canvas, v):
+    far, near = v.s.code(FAR) * 6.283, v.s.code(NEAR) * 6.283
+    layers = ((0.35, -0.02, .10, 1.9, far, (.93, .76, .52), (.76, .56, .40), 0.35),
+              (0.60, 0.14, .12, 1.4, near, (.95, .75, .44), (.72, .48, .30), 0.12),
+              (1.00, 0.36, .06, 1.0, near + 2, (.96, .78, .48), (.80, .58, .34), 0.0))
+    for depth, base, amp, f, p, lit, dark, haze in layers:
+        x = v.scroll(depth)
+        a = f * x + p
+        # A dune leans: its phase runs ahead of itself.
+        y, slope = amp * torch.sin(a + 0.7 * torch.sin(a)), amp * f * torch.cos(a + 0.7 * torch.sin(a)) * 2
+        canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.5)
+    below = (v.y - v.horizon - 0.3).clamp(min=0)
+    ripple = torch.sin(60 * below / (0.35 + below) + 3 * torch.sin(v.scroll(1.0) * 2 + near))
+    return over(canvas, v.light * 0.25, (below > 0) * 0.10 * (0.5 + 0.5 * ripple))
+
+
+def triangle(x):
+    return 1 - 2 * (fract(x) - 0.5).abs() * 2
+
+
+def snow(canvas, v):
+    far, near = v.s.code(FAR) * 4, v.s.code(NEAR) * 6.283
+    for depth, base, amp, f, haze in ((0.25, -0.08, .20, .42, 0.42), (0.45, 0.04, .17, .60, 0.15)):
+        x = v.scroll(depth) * f + far * (1 + depth)
+        y = amp * (triangle(x) + 0.45 * triangle(x * 2.3 + 0.2))
+        slope = torch.where(fract(x) < 0.5, 1.0, -1.0) * torch.ones_like(y)
+        top = v.horizon + base - y
+        canvas = ridge(canvas, v, top, slope, colour3(.97, .98, 1.), colour3(.60, .70, .86), haze, 0.35)
+    x = v.scroll(0.7)
+    parts = ((.05, 1.5, near), (.02, 3.1, near * 2))
+    y, slope = waves(x, parts)
+    canvas = ridge(canvas, v, v.horizon + 0.16 - y, slope, colour3(.95, .97, 1.), colour3(.78, .84, .95), 0.1, 0.3)
+    canvas = trees(canvas, v, x, v.horizon + 0.16, parts, round_top=False)
+    y, slope = waves(v.scroll(1.0), ((.04, 1.2, near + 1),))
+    return ridge(canvas, v, v.horizon + 0.38 - y, slope, colour3(1., 1., 1.), colour3(.84, .89, .97), 0.0, 0.2)
+
+
+def city(canvas, v):
+    dark = (v.s.time.view(-1, 1, 1, 1) >= 2).float()
+    for depth, cell, low, high, body, haze, seed in (
+            (0.25, 0.24, 0.30, 0.40, (.52, .58, .68), 0.45, 2.0), (0.5, 0.36, 0.12, 0.42, (.46, .44, .50), 0.08, 6.0)):
+        x = v.scroll(depth) + (v.s.code(FAR if seed == 2.0 else NEAR)) * cell * 12
+        k = (x / cell).floor()
+        r, r2 = noise(k, seed, 12.0), noise(k, seed + 1, 12.0)
+        inside = x - k * cell
+        top = v.horizon + 0.2 - low - high * r
+        wall = torch.maximum(top - v.y, (inside - cell / 2).abs() - cell * 0.46)
+        tone = torch.tensor(body, device=x.device).view(1, 1, 3, 1, 1) * (0.75 + 0.5 * r2)[:, :, None]
+        tone = tone * (1 + 0.12 * torch.tanh((inside - cell / 2) * 40) * torch.tanh((v.sun_x - v.x) * 1.5))[:, :, None]
+        colour = torch.lerp(tone * v.light, v.low, haze)
+        alpha = edge(wall, v.pixel)
+        canvas = over(canvas, colour, alpha)
+        w, h = cell / 4, 0.09
+        wx, wy = inside / w, (v.y - top) / h
+        pane = torch.maximum((fract(wx) - 0.5).abs() - 0.24, (fract(wy) - 0.55).abs() - 0.27) * w
+        frame = (wx > 0.35) * (wx < 3.65) * (wy > 0.3)
+        lit = (noise(k * 4 + wx.floor(), wy.floor() + seed, 24.0) > 0.45) * dark
+        glass = torch.lerp(torch.lerp(v.top, v.low, 0.5) * 0.8,
+                           colour3(1., .86, .5)(v), lit[:, :, None] * 0.9)
+        canvas = over(canvas, glass, alpha * edge(pane, v.pixel) * frame * (0.5 if haze > 0.3 else 0.85))
+    below = v.y - v.horizon - 0.2
+    x = v.scroll(1.0) + v.s.code(VARIETY)
+    ground = torch.lerp(colour3(.62, .61, .60)(v), colour3(.36, .37, .40)(v), smooth(0.10, 0.12, below)[:, :, None])
+    canvas = over(canvas, ground * v.light, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
+    dash = torch.maximum((fract(x / 0.5 + (below - 0.45) * 0) - 0.5).abs() * 0.5 - 0.13, (below - 0.5).abs() - 0.015)
+    return over(canvas, colour3(.95, .93, .80)(v) * v.light, edge(dash, v.pixel))
+
+
+LAND = (sea, hills, desert, snow, city)
+
+
+# ---------------------------------------------------------------- rain and snow
+def rain(canvas, v):
+    for size, speed, strength in ((0.13, 2.6, 0.45), (0.09, 2.0, 0.30)):
+        x = (v.x + v.y * 0.12) / size + v.s.code(PARTICLE) * 8
+        i = x.floor()
+        y = (v.y - speed * v.t) / (size * 5) + noise(i, 3.0, 8.0)
+        j = y.floor()
+        r = noise(i, j, 8.0)
+        streak = torch.maximum((x - i - 0.2 - 0.6 * r).abs() * size - 0.004, ((y - j - 0.5).abs() - 0.22) * size * 5)
+        colour = colour3(.85, .90, 1.)(v) * (0.4 + 0.6 * v.light)
+        canvas = over(canvas, colour, edge(streak, v.pixel) * strength)
+    return canvas
+
+
+def snowfall(canvas, v):
+    for size, speed, radius in ((0.36, 0.42, 0.026), (0.24, 0.30, 0.017)):
+        x0 = v.x / size + v.s.code(PARTICLE) * 8
+        y = (v.y - speed * v.t) / size
+        j = y.floor()
+        x = x0 + 0.12 * torch.sin(v.t * 1.3 + noise(j, 1.0, 8.0) * 6.283)
+        i = x.floor()
+        a, b = noise(i, j, 8.0), noise(i + 3, j + 5, 8.0)
+        d = ((x - i - 0.25 - 0.5 * a) ** 2 + (y - j - 0.25 - 0.5 * b) ** 2).sqrt() * size - radius
+        colour = colour3(1., 1., 1.)(v) * (0.45 + 0.55 * v.light)
+        canvas = over(canvas, colour, edge(d, v.pixel * 1.6) * 0.92)
+    return canvas
+
+
+# ----------------------------------------------------------------------- render
+def subset(canvas, mask, paint, s, t):
+    """Paint only the clips that need it."""
+    index = mask.nonzero()[:, 0]
+    if len(index):
+        canvas[index] = paint(canvas[index], View(s[index], t[index]))
+
+
+@torch.no_grad()
+def render(s, t):
+    """Scenes and times [B, T] (seconds) -> pictures [B, T, 3, HEIGHT, WIDTH] in [0, 1]."""
+    canvas = sky(View(s, t))
+    subset(canvas, (s.time == 3) & (s.weather < 2), stars, s, t)
+    subset(canvas, s.weather == 1, clouds, s, t)
+    for k, paint in enumerate(LAND):
+        subset(canvas, s.land == k, paint, s, t)
+    canvas = actors.paint(canvas, s, t)
+    subset(canvas, s.weather == 2, rain, s, t)
+    subset(canvas, s.weather == 3, snowfall, s, t)
+    return canvas.clamp_(0, 1)
