@@ -1,0 +1,28 @@
+"""Make of the packed model and its encoder a folder that train.py --resume goes on from.
+
+    python3 models/unpack.py --out DIR
+"""
+import argparse
+import os
+
+from safetensors.torch import load_file, save_file
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("--model", default=os.path.join(HERE, "lightforce-default.safetensors"))
+    a.add_argument("--encoder", default=os.path.join(HERE, "encoder.safetensors"))
+    a.add_argument("--out", required=True)
+    a = a.parse_args()
+    os.makedirs(a.out, exist_ok=True)
+    state = load_file(a.model)
+    with open(os.path.join(a.out, "tokenizer.model"), "wb") as f:
+        f.write(bytes(state.pop("tokenizer.model").tolist()))
+    save_file({k: v.half() for k, v in state.items()}, os.path.join(a.out, "model-0.safetensors"))
+    save_file(load_file(a.encoder), os.path.join(a.out, "model-1.safetensors"))
+
+
+if __name__ == "__main__":
+    main()
