@@ -28,10 +28,7 @@ typedef struct
 {
   const char *format;
   void (*close) (LfContainer *container);
-  /* Copies `bytes` at byte `at` of a storage; at and bytes lie inside of it. */
-  gboolean (*read) (
-      LfContainer *container, gint storage, guint64 at, gsize bytes, void *dst, GError **error);
-  /* The storage's bytes where the file is mapped, or NULL. */
+  /* The bytes of a storage, in the mapped file. */
   const guint8 *(*map) (LfContainer *container, gint storage);
 } LfContainerFormat;
 

@@ -9,7 +9,10 @@
 
 #include "container-private.h"
 
-#define GATHER_BYTES (1 << 20)
+#define LFS_POINTER "version https://git-lfs"
+
+/* A pickled number of ten bytes, 0x1950a86a20f9469cfc6c. */
+#define LEGACY_MAGIC "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 /* ----------------------------------------------------------------- opening */
 
@@ -19,10 +22,14 @@ lf_container_set_error (
 {
   g_autofree char *reason = NULL;
   va_list args;
+  char *c;
 
   va_start (args, format);
   reason = g_strdup_vprintf (format, args);
   va_end (args);
+  for (c = reason; *c; c++)
+    if (g_ascii_iscntrl (*c))
+      *c = '?';
   if (name) {
     /* names come from the file: no control characters and no length of its choice */
     g_autofree char *escaped = g_strescape (name, NULL);
@@ -150,10 +157,15 @@ lf_container_open_bytes (const char *path, GBytes *bytes, GError **error)
   if (size >= 4 && !memcmp (data, "PK\3\4", 4))
     return lf_torch_open (path, bytes, error);
   /* protocol 2 pickles of torch's magic number: what torch.save wrote until version 1.6 */
-  if (size >= 2 && data[0] == 0x80 && data[1] <= 5 && (size < 9 || data[8] != '{')) {
+  if (size >= 14 && data[0] == 0x80 && !memcmp (data + 2, LEGACY_MAGIC, 12)) {
     lf_container_set_error (error, LF_ERROR_UNSUPPORTED, path, NULL,
         "this is torch's old format from before version 1.6; convert it with a recent PyTorch: "
         "torch.save(torch.load(\"old.pt\", map_location=\"cpu\"), \"new.pt\")");
+    return NULL;
+  }
+  if (size >= strlen (LFS_POINTER) && !memcmp (data, LFS_POINTER, strlen (LFS_POINTER))) {
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
+        "this only points to the file, which Git LFS keeps; fetch it with git lfs pull");
     return NULL;
   }
   if (size >= 9 && data[8] == '{')
@@ -232,31 +244,6 @@ lf_container_get_metadata (const LfContainer *container, const char *key)
 
 /* ----------------------------------------------------------------- reading */
 
-static gboolean
-read_elements (LfContainer *c, const LfTensor *t, gint64 at, gint64 count, LfDType dtype,
-    guint8 *dst, guint8 *staging, GError **error)
-{
-  gsize from = lf_dtype_size (t->info.dtype), to = lf_dtype_size (dtype);
-
-  while (count > 0) {
-    gint64 n = MIN (count, (gint64) (GATHER_BYTES / from));
-
-    if (dtype == t->info.dtype) {
-      n = count;
-      if (!c->format->read (c, t->storage, at * from, n * from, dst, error))
-        return FALSE;
-    } else {
-      if (!c->format->read (c, t->storage, at * from, n * from, staging, error))
-        return FALSE;
-      lf_dtype_convert (dst, dtype, staging, t->info.dtype, n);
-    }
-    at += n;
-    count -= n;
-    dst += n * to;
-  }
-  return TRUE;
-}
-
 /* Where element `index` of the row-major order lies, in elements. */
 static gint64
 place_of (const LfTensor *t, gint64 index)
@@ -271,29 +258,27 @@ place_of (const LfTensor *t, gint64 index)
   return place;
 }
 
-/* A view with strides: element by element out of pieces of its storage. */
-static gboolean
-gather (LfContainer *c, const LfTensor *t, gint64 first, gint64 count, LfDType dtype, guint8 *dst,
-    guint8 *staging, GError **error)
+/* A view with strides: run by run of its innermost dimension. */
+static void
+gather (
+    const LfTensor *t, const guint8 *map, gint64 first, gint64 count, LfDType dtype, guint8 *dst)
 {
   gsize from = lf_dtype_size (t->info.dtype), to = lf_dtype_size (dtype);
-  gint64 window = GATHER_BYTES / from, begin = 0, end = 0, last, i;
+  gint64 row = t->info.ndim ? t->info.shape[t->info.ndim - 1] : 1;
+  gint64 stride = t->info.ndim ? t->stride[t->info.ndim - 1] : 1;
 
-  last = t->offset;
-  for (i = 0; i < t->info.ndim; i++)
-    last += (t->info.shape[i] - 1) * t->stride[i];
-  for (i = 0; i < count; i++) {
-    gint64 place = place_of (t, first + i);
+  while (count > 0) {
+    const guint8 *src = map + place_of (t, first) * from;
+    gint64 run = MIN (count, row - first % row), i;
 
-    if (place < begin || place >= end) {
-      begin = place;
-      end = MIN (last + 1, place + window);
-      if (!c->format->read (c, t->storage, begin * from, (end - begin) * from, staging, error))
-        return FALSE;
-    }
-    lf_dtype_convert (dst + i * to, dtype, staging + (place - begin) * from, t->info.dtype, 1);
+    if (stride == 1)
+      lf_dtype_convert (dst, dtype, src, t->info.dtype, run);
+    for (i = 0; stride != 1 && i < run; i++)
+      lf_dtype_convert (dst + i * to, dtype, src + i * stride * from, t->info.dtype, 1);
+    first += run;
+    count -= run;
+    dst += run * to;
   }
-  return TRUE;
 }
 
 gboolean
@@ -301,38 +286,27 @@ lf_container_read (LfContainer *container, const LfTensorInfo *tensor, gint64 fi
     LfDType dtype, void *dst, GError **error)
 {
   const LfTensor *t = (const LfTensor *) tensor;
-  g_autofree guint8 *staging = NULL;
+  const guint8 *map = container->format->map (container, t->storage);
 
-  g_assert (first >= 0 && count >= 0 && first + count <= tensor->count);
+  g_assert (first >= 0 && count >= 0 && first <= tensor->count && count <= tensor->count - first);
   if (count == 0)
     return TRUE;
-  if (!t->contiguous && container->format->map (container, t->storage) == NULL) {
-    staging = g_malloc (GATHER_BYTES);
-    return gather (container, t, first, count, dtype, dst, staging, error);
-  }
-  if (!t->contiguous) {
-    const guint8 *map = container->format->map (container, t->storage);
-    gsize from = lf_dtype_size (tensor->dtype), to = lf_dtype_size (dtype);
-    gint64 i;
-
-    for (i = 0; i < count; i++)
-      lf_dtype_convert (
-          (guint8 *) dst + i * to, dtype, map + place_of (t, first + i) * from, tensor->dtype, 1);
-    return TRUE;
-  }
-  if (dtype != tensor->dtype)
-    staging = g_malloc (GATHER_BYTES);
-  return read_elements (container, t, t->offset + first, count, dtype, dst, staging, error);
+  if (t->contiguous)
+    lf_dtype_convert (dst, dtype, map + (t->offset + first) * lf_dtype_size (tensor->dtype),
+        tensor->dtype, count);
+  else
+    gather (t, map, first, count, dtype, dst);
+  return TRUE;
 }
 
 const void *
 lf_container_map (LfContainer *container, const LfTensorInfo *tensor)
 {
   const LfTensor *t = (const LfTensor *) tensor;
-  const guint8 *map = t->contiguous ? container->format->map (container, t->storage) : NULL;
+  const guint8 *map = container->format->map (container, t->storage);
   gsize size = lf_dtype_size (tensor->dtype);
 
-  if (!map || ((guintptr) (map + t->offset * size)) % size)
+  if (!t->contiguous || tensor->count == 0 || ((guintptr) (map + t->offset * size)) % size)
     return NULL;
   return map + t->offset * size;
 }

@@ -5,17 +5,21 @@
 #include "json.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "container-private.h"
 
 #define MAX_DEPTH 16
+#define MAX_VALUES (1 << 20) /* each is some 100 bytes once parsed */
 
-/* Whether brackets outside of strings nest deeper than anything meaningful. */
-static gboolean
-too_deep (const char *text, gsize length)
+/* What is wrong with a text before json-glib sees it, or NULL: brackets outside of strings that
+ * nest deeper or values that are more than anything meaningful, and what json-glib would take
+ * though it is no JSON (comments would hide brackets from this look at them). */
+static const char *
+find_fault (const char *text, gsize length)
 {
   gboolean string = FALSE;
-  gint depth = 0;
+  gint depth = 0, values = 0;
   gsize i;
 
   for (i = 0; i < length; i++) {
@@ -30,12 +34,37 @@ too_deep (const char *text, gsize length)
       string = TRUE;
     } else if (c == '{' || c == '[') {
       if (++depth > MAX_DEPTH)
-        return TRUE;
+        return "nested too deep";
+      values++;
     } else if (c == '}' || c == ']') {
       depth--;
+    } else if (c == ',') {
+      if (++values > MAX_VALUES)
+        return "longer than any model's";
+    } else if (!g_ascii_isalnum (c) && !strchr (":+-. \t\r\n", c)) {
+      return "no JSON";
     }
   }
-  return FALSE;
+  return values > MAX_VALUES ? "longer than any model's" : NULL;
+}
+
+/* Members as they are read and as they are kept: json-glib keeps the last of those with one name,
+ * so that a difference tells of a name that is there twice. */
+typedef struct
+{
+  guint64 read, kept;
+} Members;
+
+static void
+count_read (JsonParser *parser, JsonObject *object, const char *name, gpointer members)
+{
+  ((Members *) members)->read++;
+}
+
+static void
+count_kept (JsonParser *parser, JsonObject *object, gpointer members)
+{
+  ((Members *) members)->kept += json_object_get_size (object);
 }
 
 JsonParser *
@@ -43,22 +72,32 @@ lf_json_parse (const char *path, const char *what, const char *text, gsize lengt
 {
   g_autoptr (JsonParser) parser = json_parser_new ();
   g_autoptr (GError) reason = NULL;
+  Members members = {0};
+  const char *fault;
   JsonNode *root;
 
   if (!g_utf8_validate_len (text, length, NULL)) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL, "its %s is not UTF-8", what);
     return NULL;
   }
-  if (too_deep (text, length)) {
-    lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, path, NULL, "its %s is nested too deep", what);
+  fault = find_fault (text, length);
+  if (fault) {
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL, "its %s is %s", what, fault);
     return NULL;
   }
+  g_signal_connect (parser, "object-member", G_CALLBACK (count_read), &members);
+  g_signal_connect (parser, "object-end", G_CALLBACK (count_kept), &members);
   if (!json_parser_load_from_data (parser, text, length, &reason)) {
     g_autofree char *line = g_strdelimit (g_strdup (reason->message), "\n\r", ' ');
 
     lf_container_set_error (
         error, LF_ERROR_INVALID_FILE, path, NULL, "its %s is no JSON: %s", what, line);
+    return NULL;
+  }
+  g_signal_handlers_disconnect_by_data (parser, &members);
+  if (members.read != members.kept) {
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
+        "its %s has two members of one name; the file is damaged", what);
     return NULL;
   }
   root = json_parser_get_root (parser);

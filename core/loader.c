@@ -317,7 +317,7 @@ lf_loader_run (
 
   *arena = NULL;
   loader->seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
-  for (pass = 0; pass < 2 && !loader->error; pass++) {
+  for (pass = 0; pass < (loader->dry ? 1 : 2) && !loader->error; pass++) {
     loader->measure = pass == 0;
     loader->used = 0;
     if (pass == 1) {

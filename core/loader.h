@@ -22,6 +22,7 @@ typedef struct
   LfPart part;
   LfBackend *backend;
   LfQueue *queue;
+  gboolean dry; /* only measure: shapes are checked, nothing is loaded */
   gboolean measure;
   guint8 *arena;        /* backend memory; NULL while measuring */
   gsize used;           /* bytes of it */
@@ -66,7 +67,7 @@ void lf_loader_finish (LfLoader *loader, const char *const *ignore);
 
 typedef void (*LfLoadFunc) (LfLoader *loader, gpointer part);
 
-/* Runs `load` both times. On success `*arena` is the backend memory (free with
+/* Runs `load` both times, or once if dry; the arena is NULL then. On success `*arena` is the backend memory (free with
  * backend->ops->free) and `*bytes` its size. */
 gboolean lf_loader_run (
     LfLoader *loader, LfLoadFunc load, gpointer part, void **arena, gsize *bytes, GError **error);

@@ -46,6 +46,7 @@ typedef struct
   LfQueue *queue;
   guint64 counts[LF_N_PARTS], total, done;
   LfDType stored[LF_N_PARTS];
+  gboolean dry;
   GCancellable *cancellable;
   LfProgressFunc progress;
   gpointer progress_data;
@@ -58,6 +59,7 @@ prepare (Load *load, LfPart part)
       .part = part,
       .backend = load->model->backend,
       .queue = load->queue,
+      .dry = load->dry,
       .cancellable = load->cancellable,
       .progress = load->progress,
       .progress_data = load->progress_data,
@@ -158,8 +160,8 @@ model_free (LfModel *model)
 }
 
 static LfModel *
-load_model (const char *path, const LfModelOptions *options, GCancellable *cancellable,
-    LfProgressFunc progress, gpointer user_data, GError **error)
+load_model (const char *path, const LfModelOptions *options, gboolean dry,
+    GCancellable *cancellable, LfProgressFunc progress, gpointer user_data, GError **error)
 {
   LfModel *model = g_new0 (LfModel, 1);
   Load load = {
@@ -248,6 +250,17 @@ lf_model_check (LfModel *model, GError **error)
   return FALSE;
 }
 
+gboolean
+lf_model_examine (const char *path, const LfModelOptions *options, GError **error)
+{
+  LfModel *model = load_model (path, options, TRUE, NULL, NULL, NULL, error);
+  gboolean ok = model && lf_model_check (model, error);
+
+  if (model)
+    model_free (model);
+  return ok;
+}
+
 /* ----------------------------------------------------------------- sharing */
 
 const char *
@@ -307,7 +320,7 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
   g_hash_table_insert (registry, g_strdup (key), NULL);
   g_mutex_unlock (&registry_lock);
 
-  model = load_model (path, options, cancellable, progress, user_data, error);
+  model = load_model (path, options, FALSE, cancellable, progress, user_data, error);
 
   g_mutex_lock (&registry_lock);
   if (model) {

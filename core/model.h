@@ -30,6 +30,10 @@ struct _LfModel
  * names the files at odds. */
 gboolean lf_model_check (LfModel *model, GError **error);
 
+/* Whether lf_model_load and then a stream would work: everything is looked at and nothing is
+ * loaded. */
+gboolean lf_model_examine (const char *path, const LfModelOptions *options, GError **error);
+
 /* Bytes of backend memory of all weights. */
 gsize lf_model_get_bytes (LfModel *model);
 

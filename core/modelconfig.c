@@ -23,7 +23,8 @@ lf_model_config_init (LfModelConfig *config, const char *name)
   static const double steps[] = {1000, 750, 500, 250};
   static const LfSparse short_sparse = {TRUE, 0.80, 0.90, 21, 128, 128, 6, 1, 2};
   static const LfSparse long_sparse = {TRUE, 0.85, 0.95, 63, 64, 64, 3, 1, 1};
-  gboolean is_long = strstr (name, "long_") || strstr (name, "-long");
+  g_autofree char *lower = g_ascii_strdown (name, -1);
+  gboolean is_long = strstr (lower, "long") != NULL;
   gboolean light =
       g_str_has_prefix (name, "short_video_gen") || g_str_has_prefix (name, "long_video_gen");
 
@@ -120,9 +121,10 @@ lf_model_config_measure (
           config->decoder.kind == LF_DECODER_WAN ? "decoder.conv1.weight" : "decoder.1.weight", 1);
       break;
   }
-  if (reason)
-    g_propagate_error (error, g_steal_pointer (&reason));
-  return !reason && !(error && *error);
+  if (!reason)
+    return TRUE;
+  g_propagate_error (error, g_steal_pointer (&reason));
+  return FALSE;
 }
 
 /* --------------------------------------------------------------- JSON */
@@ -268,8 +270,6 @@ parse_video (Parse *p, JsonObject *o, LfModelConfig *config)
 static void
 parse_sparse (Parse *p, JsonObject *o, LfSparse *s)
 {
-  g_autoptr (GError) error = NULL;
-
   s->enabled = TRUE;
   get_double (p, o, "target", &s->target, 0, 1);
   get_double (p, o, "base", &s->base, 0, 1);
@@ -279,8 +279,6 @@ parse_sparse (Parse *p, JsonObject *o, LfSparse *s)
   get_int (p, o, "keep_frames", &s->keep_frames, 0, 1 << 16);
   get_int (p, o, "keep_sink", &s->keep_sink, 0, 1 << 16);
   get_int (p, o, "keep_near", &s->keep_near, 0, 1 << 16);
-  if (!p->error && !lf_sparse_check (s, &error))
-    bad (p, "target", "%s", error->message);
 }
 
 static void
@@ -319,6 +317,48 @@ parse_parts (Parse *p, JsonObject *root, LfModelConfig *config, guint parts)
   }
 }
 
+/* Members that nothing here knows may come from a later version; they say so in the log. */
+static void
+mention_unknown (const char *path, JsonObject *root)
+{
+  static const char *const known[] = {"format", "name", "license", "description", "transformer",
+      "text_encoder", "decoder", "sampling", "cache", "sparse", "video", NULL};
+  JsonObjectIter iter;
+  const char *member;
+  JsonNode *node;
+
+  json_object_iter_init (&iter, root);
+  while (json_object_iter_next (&iter, &member, &node))
+    if (!g_strv_contains (known, member))
+      g_debug ("%s: model description: member %.64s is not known here", path, member);
+}
+
+gboolean
+lf_model_config_check (const LfModelConfig *config, const char *path, GError **error)
+{
+  g_autoptr (GError) reason = NULL;
+
+  if (config->transformer.z < 1 || config->transformer.layers < 1)
+    lf_container_set_error (
+        error, LF_ERROR_INVALID_MODEL, path, NULL, "a transformer has latents and layers");
+  else if (config->transformer.freq_dim % 2)
+    lf_container_set_error (error, LF_ERROR_INVALID_MODEL, path, NULL,
+        "freq_dim is %d, but it is an even number", config->transformer.freq_dim);
+  else if (config->window != -1 && config->window < config->sink + config->transformer.chunk_frames)
+    lf_container_set_error (error, LF_ERROR_INVALID_MODEL, path, NULL,
+        "cache.window is %d, less than sink (%d) and chunk_frames (%d) together", config->window,
+        config->sink, config->transformer.chunk_frames);
+  else if (config->relative && config->window == -1)
+    lf_container_set_error (error, LF_ERROR_INVALID_MODEL, path, NULL,
+        "cache.window is -1, but cache.relative needs one");
+  else if (!lf_sparse_check (&config->sparse, &reason))
+    lf_container_set_error (
+        error, LF_ERROR_INVALID_MODEL, path, NULL, "sparse: %s", reason->message);
+  else
+    return TRUE;
+  return FALSE;
+}
+
 gboolean
 lf_model_config_parse (LfModelConfig *config, const char *path, const char *json, gsize length,
     guint parts, GError **error)
@@ -328,17 +368,24 @@ lf_model_config_parse (LfModelConfig *config, const char *path, const char *json
   JsonObject *root, *o;
   JsonNode *node;
   gint format = 1;
+  char *c;
 
   if (!parser)
     return FALSE;
   root = lf_json_root (parser);
-  get_int (&p, root, "format", &format, 1, 1);
+  mention_unknown (path, root);
+  get_int (&p, root, "format", &format, 1, G_MAXINT);
+  if (format != 1)
+    bad (&p, "format", "it is %d, of a later version; this one knows 1", format);
   node = json_object_get_member (root, "name");
   if (node && (!JSON_NODE_HOLDS_VALUE (node) || json_node_get_value_type (node) != G_TYPE_STRING)) {
     bad (&p, "name", "a string belongs here");
   } else if (node) {
     g_free (config->name);
     config->name = g_strdup (json_node_get_string (node));
+    for (c = config->name; *c; c++)
+      if (g_ascii_iscntrl (*c))
+        *c = ' ';
   }
   parse_parts (&p, root, config, parts);
   if ((o = get_object (&p, root, "sampling"))) {
@@ -349,10 +396,6 @@ lf_model_config_parse (LfModelConfig *config, const char *path, const char *json
     get_int (&p, o, "window", &config->window, -1, 1 << 20);
     get_int (&p, o, "sink", &config->sink, 0, 1 << 20);
     get_boolean (&p, o, "relative", &config->relative);
-    if (config->window != -1 && config->window < config->sink + config->transformer.chunk_frames)
-      bad (&p, "window", "it is smaller than sink and chunk_frames together");
-    if (config->relative && config->window == -1)
-      bad (&p, "window", "relative positions need a window");
   }
   if ((o = get_object (&p, root, "sparse")))
     parse_sparse (&p, o, &config->sparse);
@@ -418,6 +461,9 @@ put_settings (JsonBuilder *b, const LfModelConfig *c)
     put_int (b, "keep_sink", c->sparse.keep_sink);
     put_int (b, "keep_near", c->sparse.keep_near);
     json_builder_end_object (b);
+  } else {
+    json_builder_set_member_name (b, "sparse");
+    json_builder_add_null_value (b);
   }
   begin (b, "video");
   put_int (b, "width", c->width);
@@ -430,12 +476,10 @@ put_settings (JsonBuilder *b, const LfModelConfig *c)
   json_builder_end_object (b);
 }
 
-char *
-lf_model_config_to_json (const LfModelConfig *c, gboolean has_text, gboolean has_decoder)
+static JsonNode *
+build_description (const LfModelConfig *c, gboolean has_text, gboolean has_decoder)
 {
   g_autoptr (JsonBuilder) b = json_builder_new ();
-  g_autoptr (JsonGenerator) generator = json_generator_new ();
-  g_autoptr (JsonNode) root = NULL;
 
   json_builder_begin_object (b);
   put_int (b, "format", 1);
@@ -468,7 +512,39 @@ lf_model_config_to_json (const LfModelConfig *c, gboolean has_text, gboolean has
   }
   put_settings (b, c);
   json_builder_end_object (b);
-  root = json_builder_get_root (b);
-  json_generator_set_root (generator, root);
+  return json_builder_get_root (b);
+}
+
+char *
+lf_model_config_merge_json (
+    const LfModelConfig *config, const char *base, gboolean has_text, gboolean has_decoder)
+{
+  g_autoptr (JsonNode) node = build_description (config, has_text, has_decoder);
+  g_autoptr (JsonGenerator) generator = json_generator_new ();
+  g_autoptr (JsonParser) parser =
+      base ? lf_json_parse ("", "description", base, strlen (base), NULL) : NULL;
+  JsonObjectIter iter;
+  const char *member;
+  JsonNode *value;
+
+  json_generator_set_root (generator, node);
+  if (parser) {
+    JsonObject *root = lf_json_root (parser);
+
+    json_object_iter_init_ordered (&iter, json_node_get_object (node));
+    while (json_object_iter_next_ordered (&iter, &member, &value))
+      json_object_set_member (root, member, json_node_copy (value));
+    if (!has_text && json_object_has_member (root, "text_encoder"))
+      json_object_remove_member (root, "text_encoder");
+    if (!has_decoder && json_object_has_member (root, "decoder"))
+      json_object_remove_member (root, "decoder");
+    json_generator_set_root (generator, json_parser_get_root (parser));
+  }
   return json_generator_to_data (generator, NULL);
+}
+
+char *
+lf_model_config_to_json (const LfModelConfig *config, gboolean has_text, gboolean has_decoder)
+{
+  return lf_model_config_merge_json (config, NULL, has_text, has_decoder);
 }

@@ -23,9 +23,16 @@ gboolean lf_model_config_measure (
 gboolean lf_model_config_parse (LfModelConfig *config, const char *path, const char *json,
     gsize length, guint parts, GError **error);
 
+/* Whether the numbers go together; the error begins with `path`. */
+gboolean lf_model_config_check (const LfModelConfig *config, const char *path, GError **error);
+
 /* The JSON that lf_model_config_parse reads back; free with g_free. */
 char *lf_model_config_to_json (
     const LfModelConfig *config, gboolean has_text, gboolean has_decoder);
+
+/* The same; what else `base` (such a JSON, or NULL) says, a license for one, stays. */
+char *lf_model_config_merge_json (
+    const LfModelConfig *config, const char *base, gboolean has_text, gboolean has_decoder);
 
 G_END_DECLS
 #endif

@@ -86,6 +86,8 @@ LfModelFiles *lf_model_files_wrap (
 void lf_model_files_set_config (LfModelFiles *files, const LfModelConfig *config);
 
 const LfModelConfig *lf_model_files_get_config (const LfModelFiles *files);
+/* The JSON it was read from, or NULL. */
+const char *lf_model_files_get_description (const LfModelFiles *files);
 gboolean lf_model_files_has (const LfModelFiles *files, LfPart part);
 /* The file the part comes from (its first shard), for messages. NULL if missing. */
 const char *lf_model_files_get_path (const LfModelFiles *files, LfPart part);
@@ -99,7 +101,10 @@ GPtrArray *lf_model_files_list (const LfModelFiles *files, LfPart part);
 /* Paths of decoders that another one was preferred to; borrowed. */
 GPtrArray *lf_model_files_get_aside (const LfModelFiles *files);
 
-/* As lf_container_read, scales applied. */
+/* Messages about files that look as if they were of use and are not; borrowed. */
+GPtrArray *lf_model_files_get_problems (const LfModelFiles *files);
+
+/* As lf_container_read, scales applied; `dtype` is F32, BF16 or F16 where there are scales. */
 gboolean lf_weight_read (
     const LfWeightRef *ref, gint64 first, gint64 count, LfDType dtype, void *dst, GError **error);
 

@@ -9,20 +9,36 @@
 
 G_BEGIN_DECLS
 
-/* The native name of a tensor, whatever layout its file has: a dict's name in front and wrapper
- * infixes are dropped, diffusers' names translated. Free with g_free. */
-char *lf_native_name (const char *name);
+/* Who chose the names of a file. */
+typedef enum
+{
+  LF_LAYOUT_NATIVE,      /* Wan, Self Forcing and kin; UMT5, VAE and TAEHV as published with them */
+  LF_LAYOUT_DIFFUSERS,   /* a transformer in diffusers' names */
+  LF_LAYOUT_TRANSFORMERS /* a UMT5 encoder in transformers' names */
+} LfLayout;
 
-/* Whether the native name is the scale of an FP8 weight; `weight` is then set to the name of the
- * weight. Free with g_free. */
-gboolean lf_native_name_is_scale (const char *name, char **weight);
+/* The layout that one name gives away; LF_LAYOUT_NATIVE if it does not tell. */
+LfLayout lf_layout_of (const char *name);
 
-/* The dict of a container that the model lies in, up to and with its '/' ("" at the top): averaged
- * weights before raw ones. Free with g_free. */
-char *lf_choose_dict (const LfContainer *container);
+/* The native name of a tensor: the dict's name in front and what wrappers put around names are
+ * dropped, the layout's names translated. Free with g_free. */
+char *lf_native_name (const char *name, LfLayout layout);
+
+/* What a native name stands for in a quantised file. */
+typedef enum
+{
+  LF_ROLE_WEIGHT,
+  LF_ROLE_SCALE,  /* of the weight that `weight` is set to; free with g_free */
+  LF_ROLE_NOTHING /* scales of activations, marks */
+} LfRole;
+
+LfRole lf_native_name_role (const char *name, char **weight);
 
 /* Which part of a model has these native names (a set); FALSE: none. */
 gboolean lf_recognise_part (GHashTable *names, LfPart *part, LfDecoderKind *decoder);
+
+/* Whether a published file has this tensor beside those of the part: a decoder's encoder. */
+gboolean lf_part_ignores (LfPart part, const char *name);
 
 G_END_DECLS
 #endif

@@ -39,16 +39,8 @@ safetensors_map (LfContainer *container, gint storage)
   return s->data + g_array_index (s->begins, gint64, storage);
 }
 
-static gboolean
-safetensors_read (
-    LfContainer *container, gint storage, guint64 at, gsize bytes, void *dst, GError **error)
-{
-  memcpy (dst, safetensors_map (container, storage) + at, bytes);
-  return TRUE;
-}
-
 static const LfContainerFormat safetensors_format = {
-    "safetensors", safetensors_close, safetensors_read, safetensors_map};
+    "safetensors", safetensors_close, safetensors_map};
 
 static gboolean
 dtype_from_name (const char *name, LfDType *dtype)
@@ -127,7 +119,7 @@ parse_tensor (LfContainer *c, const char *name, JsonNode *node, gint64 data_size
     BAD (LF_ERROR_INVALID_FILE, "it has no dtype; the header is damaged");
   }
   if (!dtype_from_name (dtype, &t.info.dtype)) {
-    g_autofree char *escaped = g_strndup (dtype, 20);
+    g_autofree char *escaped = g_utf8_substring (dtype, 0, MIN (g_utf8_strlen (dtype, -1), 20));
 
     BAD (LF_ERROR_UNSUPPORTED, "its type %s is not supported; convert it to F32, F16 or BF16",
         escaped);

@@ -106,76 +106,79 @@ from_f8_e4m3 (guint8 h)
   return b.f;
 }
 
-/* Element i of any type as a float; memcpy because nothing says that src is aligned. */
-static float
-load (const guint8 *src, LfDType from, gsize i)
-{
-  union
-  {
-    float f32;
-    double f64;
-    guint16 u16;
-    gint64 i64;
-    gint32 i32;
-    gint16 i16;
-    gint8 i8;
-    guint8 u8;
-  } v;
+#define BLOCK 512
 
-  memcpy (&v, src + i * dtypes[from].size, dtypes[from].size);
+/* `count` elements of any type as floats; memcpy because nothing says that src is aligned. */
+static void
+load (float *restrict dst, const guint8 *restrict src, LfDType from, gsize count)
+{
+  gsize i;
+
+#define LOAD(type, value)                                                                          \
+  for (i = 0; i < count; i++) {                                                                    \
+    type x;                                                                                        \
+                                                                                                   \
+    memcpy (&x, src + i * sizeof (x), sizeof (x));                                                 \
+    dst[i] = value;                                                                                \
+  }                                                                                                \
+  break
   switch (from) {
     case LF_DTYPE_F32:
-      return v.f32;
+      LOAD (float, x);
     case LF_DTYPE_BF16:
-      return lf_bf16_to_float (v.u16);
+      LOAD (guint16, lf_bf16_to_float (x));
     case LF_DTYPE_F16:
-      return from_f16 (v.u16);
+      LOAD (guint16, from_f16 (x));
     case LF_DTYPE_F64:
-      return v.f64;
+      LOAD (double, x);
     case LF_DTYPE_F8_E4M3:
-      return from_f8_e4m3 (v.u8);
+      LOAD (guint8, from_f8_e4m3 (x));
     case LF_DTYPE_I64:
-      return v.i64;
+      LOAD (gint64, x);
     case LF_DTYPE_I32:
-      return v.i32;
+      LOAD (gint32, x);
     case LF_DTYPE_I16:
-      return v.i16;
+      LOAD (gint16, x);
     case LF_DTYPE_I8:
-      return v.i8;
+      LOAD (gint8, x);
     default:
-      return v.u8;
+      LOAD (guint8, x);
+  }
+#undef LOAD
+}
+
+static void
+store (guint8 *restrict dst, LfDType to, const float *restrict src, gsize count)
+{
+  gsize i;
+
+  for (i = 0; i < count; i++) {
+    guint16 bits = to == LF_DTYPE_BF16 ? to_bf16 (src[i]) : to_f16 (src[i]);
+
+    memcpy (dst + 2 * i, &bits, 2);
   }
 }
 
 void
 lf_dtype_convert (void *dst, LfDType to, const void *src, LfDType from, gsize count)
 {
-  gsize i;
+  float block[BLOCK];
+  gsize at, n;
 
+  if (count == 0)
+    return;
   if (from == to) {
     memcpy (dst, src, count * dtypes[to].size);
     return;
   }
-  /* the usual case, which matrix products on 16-bit weights wait for */
-  if (from == LF_DTYPE_BF16 && to == LF_DTYPE_F32) {
-    for (i = 0; i < count; i++) {
-      guint16 bits;
-
-      memcpy (&bits, (const guint8 *) src + 2 * i, 2);
-      ((float *) dst)[i] = lf_bf16_to_float (bits);
-    }
+  g_assert (to == LF_DTYPE_F32 || to == LF_DTYPE_BF16 || to == LF_DTYPE_F16);
+  if (to == LF_DTYPE_F32) {
+    load (dst, src, from, count);
     return;
   }
-  for (i = 0; i < count; i++) {
-    float x = load (src, from, i);
-
-    if (to == LF_DTYPE_F32)
-      ((float *) dst)[i] = x;
-    else if (to == LF_DTYPE_BF16)
-      ((guint16 *) dst)[i] = to_bf16 (x);
-    else if (to == LF_DTYPE_F16)
-      ((guint16 *) dst)[i] = to_f16 (x);
-    else
-      g_assert_not_reached ();
+  for (at = 0; at < count; at += n) {
+    n = MIN (count - at, BLOCK);
+    load (block, (const guint8 *) src + at * dtypes[from].size, from, n);
+    store ((guint8 *) dst + at * dtypes[to].size, to, block, n);
   }
 }

@@ -13,9 +13,11 @@
 #define MAX_PICKLE (64 << 20)
 #define MAX_NESTING 8
 
+/* libzip reads the directory and small entries. The storages are stored as they are, so they are
+ * used where they lie in the mapped file: no second copy, and strides cost nothing. */
 typedef struct
 {
-  zip_uint64_t entry;
+  const guint8 *data;
   guint64 bytes;
 } Storage;
 
@@ -23,11 +25,9 @@ typedef struct
 {
   zip_t *zip;
   char *prefix;       /* "NAME/" or "" */
+  GArray *places;     /* of guint64: where the local header of each entry is */
   GArray *storages;   /* of Storage */
   GHashTable *by_key; /* key -> index + 1 */
-  zip_file_t *file;   /* the storage read last, */
-  gint open;          /* its number, */
-  guint64 at;         /* and where the next byte of it comes from */
 } Torch;
 
 static void
@@ -35,59 +35,142 @@ torch_close (LfContainer *container)
 {
   Torch *t = container->data;
 
-  if (t->file)
-    zip_fclose (t->file);
   if (t->zip)
     zip_discard (t->zip);
+  g_array_unref (t->places);
   g_array_unref (t->storages);
   g_hash_table_unref (t->by_key);
   g_free (t->prefix);
   g_free (t);
 }
 
-static gboolean
-torch_read (
-    LfContainer *container, gint storage, guint64 at, gsize bytes, void *dst, GError **error)
-{
-  Torch *t = container->data;
-  const Storage *s = &g_array_index (t->storages, Storage, storage);
-
-  if (t->open != storage) {
-    if (t->file)
-      zip_fclose (t->file);
-    t->file = zip_fopen_index (t->zip, s->entry, 0);
-    t->open = t->file ? storage : -1;
-    t->at = 0;
-  }
-  if (t->file && (t->at == at || zip_fseek (t->file, at, SEEK_SET) == 0)) {
-    guint8 *to = dst;
-    gsize left = bytes;
-
-    while (left) {
-      zip_int64_t n = zip_fread (t->file, to, left);
-
-      if (n <= 0)
-        break;
-      to += n;
-      left -= n;
-    }
-    t->at = at + bytes;
-    if (!left)
-      return TRUE;
-  }
-  t->at = G_MAXUINT64;
-  lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, NULL,
-      "its entry %s cannot be read; the file is damaged", zip_get_name (t->zip, s->entry, 0));
-  return FALSE;
-}
-
 static const guint8 *
 torch_map (LfContainer *container, gint storage)
 {
-  return NULL;
+  return g_array_index (((Torch *) container->data)->storages, Storage, storage).data;
 }
 
-static const LfContainerFormat torch_format = {"torch", torch_close, torch_read, torch_map};
+static const LfContainerFormat torch_format = {"torch", torch_close, torch_map};
+
+/* ------------------------------------------------------------------ places */
+
+/* Where entries lie is the one thing that libzip does not say. Format: PKWARE's APPNOTE.TXT. */
+#define LOCAL_HEADER 30
+#define CENTRAL_HEADER 46
+#define END_RECORD 22
+#define END64_LOCATOR 20
+#define END64_RECORD 56
+
+static guint64
+get_le (const guint8 *data, gint bytes)
+{
+  guint64 x = 0;
+
+  while (bytes--)
+    x = x << 8 | data[bytes];
+  return x;
+}
+
+/* Begin and number of entries of the central directory. */
+static gboolean
+find_directory (const guint8 *data, gsize size, guint64 *at, guint64 *entries)
+{
+  gsize end, least = size > END_RECORD + 65535 ? size - END_RECORD - 65535 : 0;
+
+  if (size < END_RECORD)
+    return FALSE;
+  for (end = size - END_RECORD; memcmp (data + end, "PK\5\6", 4); end--)
+    if (end == least)
+      return FALSE;
+  *entries = get_le (data + end + 10, 2);
+  *at = get_le (data + end + 16, 4);
+  if (end >= END64_LOCATOR && !memcmp (data + end - END64_LOCATOR, "PK\6\7", 4)) {
+    guint64 end64 = get_le (data + end - END64_LOCATOR + 8, 8);
+
+    if (end64 > size || size - end64 < END64_RECORD || memcmp (data + end64, "PK\6\6", 4))
+      return FALSE;
+    *entries = get_le (data + end64 + 32, 8);
+    *at = get_le (data + end64 + 48, 8);
+  }
+  return TRUE;
+}
+
+/* The place in a central header, which a 64-bit field replaces where 32 bits are not enough. */
+static gboolean
+get_place (const guint8 *header, const guint8 *extra, gsize extra_size, guint64 *place)
+{
+  *place = get_le (header + 42, 4);
+  if (*place != G_MAXUINT32)
+    return TRUE;
+  while (extra_size >= 4) {
+    guint64 id = get_le (extra, 2), length = get_le (extra + 2, 2);
+    /* sizes come first, those that are not in the header */
+    gsize skip =
+        (get_le (header + 24, 4) == G_MAXUINT32) * 8 + (get_le (header + 20, 4) == G_MAXUINT32) * 8;
+
+    if (length > extra_size - 4)
+      return FALSE;
+    if (id == 1 && length >= skip + 8) {
+      *place = get_le (extra + 4 + skip, 8);
+      return TRUE;
+    }
+    extra += 4 + length;
+    extra_size -= 4 + length;
+  }
+  return FALSE;
+}
+
+static gboolean
+read_places (LfContainer *c, GError **error)
+{
+  Torch *t = c->data;
+  gsize size;
+  const guint8 *data = g_bytes_get_data (c->bytes, &size);
+  guint64 at, entries, i;
+
+  if (!find_directory (data, size, &at, &entries)
+      || entries != (guint64) zip_get_num_entries (t->zip, 0))
+    goto damaged;
+  for (i = 0; i < entries; i++) {
+    gsize name, extra, comment;
+    guint64 place;
+
+    if (at > size || size - at < CENTRAL_HEADER || memcmp (data + at, "PK\1\2", 4))
+      goto damaged;
+    name = get_le (data + at + 28, 2);
+    extra = get_le (data + at + 30, 2);
+    comment = get_le (data + at + 32, 2);
+    if (size - at - CENTRAL_HEADER < name + extra + comment
+        || !get_place (data + at, data + at + CENTRAL_HEADER + name, extra, &place))
+      goto damaged;
+    g_array_append_val (t->places, place);
+    at += CENTRAL_HEADER + name + extra + comment;
+  }
+  return TRUE;
+
+damaged:
+  lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, NULL,
+      "its zip directory is damaged; fetch the file again");
+  return FALSE;
+}
+
+/* The contents of a stored entry, or NULL if they do not lie inside of the file. */
+static const guint8 *
+find_contents (LfContainer *c, const zip_stat_t *st)
+{
+  gsize size, name;
+  const guint8 *data = g_bytes_get_data (c->bytes, &size);
+  guint64 at = g_array_index (((Torch *) c->data)->places, guint64, st->index);
+
+  if (at > size || size - at < LOCAL_HEADER || memcmp (data + at, "PK\3\4", 4))
+    return NULL;
+  name = get_le (data + at + 26, 2);
+  if (size - at - LOCAL_HEADER < name || strlen (st->name) != name
+      || memcmp (data + at + LOCAL_HEADER, st->name, name))
+    return NULL;
+  at += LOCAL_HEADER + name + get_le (data + at + 28, 2);
+  return at <= size && st->size <= size - at ? data + at : NULL;
+}
 
 /* ----------------------------------------------------------------- entries */
 
@@ -98,7 +181,7 @@ find_entry (LfContainer *c, const char *name, zip_stat_t *st, gboolean *there, G
 {
   Torch *t = c->data;
   g_autofree char *full = g_strconcat (t->prefix, name, NULL);
-  const zip_uint64_t needed = ZIP_STAT_INDEX | ZIP_STAT_SIZE | ZIP_STAT_COMP_METHOD;
+  const zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_INDEX | ZIP_STAT_SIZE | ZIP_STAT_COMP_METHOD;
 
   *there = zip_stat (t->zip, full, 0, st) == 0 && (st->valid & needed) == needed;
   if (!*there)
@@ -204,8 +287,13 @@ find_storage (LfContainer *c, LfPickleValue *value, const char *tensor, GError *
         "its data is %s; the file is damaged", there ? "shorter than it says" : "missing");
     return -1;
   }
-  s.entry = st.index;
+  s.data = find_contents (c, &st);
   s.bytes = st.size;
+  if (!s.data) {
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, tensor,
+        "its data lies outside of the file; the file is damaged");
+    return -1;
+  }
   g_array_append_val (t->storages, s);
   g_hash_table_insert (t->by_key, value->string, GINT_TO_POINTER (t->storages->len));
   return t->storages->len - 1;
@@ -322,7 +410,7 @@ lf_torch_open (const char *path, GBytes *bytes, GError **error)
   g_autoptr (LfContainer) c = lf_container_new (&torch_format, path, bytes);
   Torch *t = c->data = g_new0 (Torch, 1);
 
-  t->open = -1;
+  t->places = g_array_new (FALSE, FALSE, sizeof (guint64));
   t->storages = g_array_new (FALSE, FALSE, sizeof (Storage));
   t->by_key = g_hash_table_new (g_str_hash, g_str_equal);
   t->zip = open_zip (path, bytes, error);
@@ -333,7 +421,7 @@ lf_torch_open (const char *path, GBytes *bytes, GError **error)
         "this is a zip file without data.pkl: no torch file");
     return NULL;
   }
-  if (!check_byte_order (c, error) || !read_pickle (c, error))
+  if (!read_places (c, error) || !check_byte_order (c, error) || !read_pickle (c, error))
     return NULL;
   return g_steal_pointer (&c);
 }

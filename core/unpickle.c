@@ -8,7 +8,9 @@
 
 #include "container-private.h"
 
-#define MAX_VALUES (8 << 20)
+/* A thousand times what the largest models need, and still no burden. */
+#define MAX_VALUES (1 << 20)
+#define MAX_STEPS (8 << 20)
 
 enum
 {
@@ -82,6 +84,7 @@ value_free (gpointer data)
 
   g_free (v->string);
   g_clear_pointer (&v->items, g_ptr_array_unref);
+  g_free (v->shape);
   g_free (v);
 }
 
@@ -239,7 +242,7 @@ push_storage (LfPickle *p)
   key = g_ptr_array_index (id->items, 2);
   count = g_ptr_array_index (id->items, 4);
   if (type->kind != LF_PICKLE_GLOBAL || type->number < GLOBAL_STORAGE
-      || key->kind != LF_PICKLE_STRING || count->kind != LF_PICKLE_INT || count->number < 0)
+      || key->kind != LF_PICKLE_STRING || count->kind != LF_PICKLE_INT)
     return damaged (p);
   v = push (p, LF_PICKLE_STORAGE);
   if (!v)
@@ -260,7 +263,7 @@ read_dims (LfPickleValue *list, gint64 *dims, gint *ndim)
   for (i = 0; i < list->items->len; i++) {
     LfPickleValue *v = g_ptr_array_index (list->items, i);
 
-    if (v->kind != LF_PICKLE_INT || v->number < 0)
+    if (v->kind != LF_PICKLE_INT)
       return FALSE;
     dims[i] = v->number;
   }
@@ -279,13 +282,15 @@ push_tensor (LfPickle *p, LfPickleValue *args)
     return damaged (p);
   storage = g_ptr_array_index (args->items, 0);
   offset = g_ptr_array_index (args->items, 1);
-  if (storage->kind != LF_PICKLE_STORAGE || offset->kind != LF_PICKLE_INT || offset->number < 0)
+  if (storage->kind != LF_PICKLE_STORAGE || offset->kind != LF_PICKLE_INT)
     return damaged (p);
   v = push (p, LF_PICKLE_TENSOR);
   if (!v)
     return FALSE;
   v->storage = storage;
   v->number = offset->number;
+  v->shape = g_new0 (gint64, 2 * LF_MAX_DIMS);
+  v->stride = v->shape + LF_MAX_DIMS;
   if (!read_dims (g_ptr_array_index (args->items, 2), v->shape, &v->ndim)
       || !read_dims (g_ptr_array_index (args->items, 3), v->stride, &strides) || strides != v->ndim)
     return damaged (p);
@@ -513,6 +518,7 @@ LfPickle *
 lf_pickle_read (const char *path, const guint8 *data, gsize size, GError **error)
 {
   g_autoptr (LfPickle) p = g_new0 (LfPickle, 1);
+  gsize i;
 
   p->path = path;
   p->data = data;
@@ -520,8 +526,8 @@ lf_pickle_read (const char *path, const guint8 *data, gsize size, GError **error
   p->values = g_ptr_array_new_with_free_func (value_free);
   p->stack = g_ptr_array_new ();
   p->memo = g_hash_table_new (NULL, NULL);
-  for (;;) {
-    const guint8 *op = take (p, 1);
+  for (i = 0;; i++) {
+    const guint8 *op = i < MAX_STEPS ? take (p, 1) : NULL;
 
     if (!op)
       break;

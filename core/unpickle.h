@@ -37,7 +37,7 @@ struct _LfPickleValue
   GPtrArray *items;       /* LIST: values; DICT: key, value, key, value... */
   LfPickleValue *storage; /* TENSOR */
   gint ndim;
-  gint64 shape[LF_MAX_DIMS], stride[LF_MAX_DIMS];
+  gint64 *shape, *stride; /* TENSOR: (LF_MAX_DIMS) as they are written, not checked */
 };
 
 /* The values of one pickle, alive as long as it. */

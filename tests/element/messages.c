@@ -252,7 +252,7 @@ GST_START_TEST (test_prompts_from_another_thread)
   char *prompts[64];
   gboolean done = FALSE;
   guint64 from[64], i;
-  guint serial, first = 0, count = 0;
+  guint serial, offset = 0, count = 0;
 
   STANDIN_SET (chunk_ms, 3);
   rig_set_state (rig, GST_STATE_PLAYING);
@@ -268,9 +268,9 @@ GST_START_TEST (test_prompts_from_another_thread)
       fail_unless (gst_structure_get_uint (s, "serial", &serial));
       /* the prompt may change between opening the stream and its first chunk */
       if (count == 0)
-        first = serial;
-      fail_unless (first <= 1);
-      fail_unless_equals_int (serial, first + count);
+        offset = serial;
+      fail_unless (offset <= 1);
+      fail_unless_equals_int (serial, offset + count);
       prompts[count++] = g_strdup (gst_structure_get_string (s, "prompt"));
     }
     gst_message_unref (message);

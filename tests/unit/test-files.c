@@ -1,0 +1,894 @@
+/* lightforce: tests of weight files, sound and damaged
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <glib/gstdio.h>
+#include <math.h>
+#include <string.h>
+#include <zip.h>
+
+#include "core/container.h"
+#include "core/modelfiles.h"
+
+static char *directory; /* of files that tests write */
+
+static char *
+golden_path (const char *name)
+{
+  return g_build_filename (g_getenv ("LF_GOLDEN_DATA"), name, NULL);
+}
+
+/* Writes a file of the test directory; returns its path. */
+static char *
+write_file (const char *name, gconstpointer data, gsize size)
+{
+  char *path = g_build_filename (directory, name, NULL);
+
+  g_assert_true (g_file_set_contents (path, data, size, NULL));
+  return path;
+}
+
+/* An error of one line that names the file and says `word`. */
+static void
+assert_error (GError *error, gint code, const char *path, const char *word)
+{
+  g_autofree char *base = g_path_get_basename (path);
+
+  g_test_message ("%s", error ? error->message : "no error");
+  g_assert_error (error, LF_ERROR, code);
+  g_assert_nonnull (strstr (error->message, base));
+  g_assert_nonnull (strstr (error->message, word));
+  g_assert_null (strchr (error->message, '\n'));
+  g_assert_cmpuint (strlen (error->message), <, 1000);
+}
+
+static void
+assert_refused (const char *path, gint code, const char *word)
+{
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfContainer) container = lf_container_open (path, &error);
+
+  g_assert_null (container);
+  assert_error (error, code, path, word);
+}
+
+/* ------------------------------------------------------------- element types */
+
+static void
+test_dtypes (void)
+{
+  static const struct
+  {
+    float value;
+    guint16 f16, bf16;
+  } cases[] = {
+      {0.0f, 0x0000, 0x0000},
+      {-0.0f, 0x8000, 0x8000},
+      {1.0f, 0x3c00, 0x3f80},
+      {-2.5f, 0xc100, 0xc020},
+      {65504.0f, 0x7bff, 0x4780},
+      {65519.0f, 0x7bff, 0x4780},
+      {65520.0f, 0x7c00, 0x4780}, /* rounds to infinity in 16 bits */
+      {0x1p-14f, 0x0400, 0x3880},
+      {0x1p-24f, 0x0001, 0x3380},
+      {0x1p-25f, 0x0000, 0x3300},     /* half of the smallest: to even */
+      {0x1.8p-24f, 0x0002, 0x33c0},   /* one and a half: to even */
+      {1 + 0x1p-11f, 0x3c00, 0x3f80}, /* ties go to even */
+      {1 + 0x3p-11f, 0x3c02, 0x3f80},
+      {1 + 0x1p-8f, 0x3c04, 0x3f80},
+      {1 + 0x3p-8f, 0x3c0c, 0x3f82},
+      {INFINITY, 0x7c00, 0x7f80},
+      {-INFINITY, 0xfc00, 0xff80},
+  };
+  float nan = NAN, back;
+  guint16 bits;
+  guint8 byte;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    lf_dtype_convert (&bits, LF_DTYPE_F16, &cases[i].value, LF_DTYPE_F32, 1);
+    g_assert_cmphex (bits, ==, cases[i].f16);
+    lf_dtype_convert (&bits, LF_DTYPE_BF16, &cases[i].value, LF_DTYPE_F32, 1);
+    g_assert_cmphex (bits, ==, cases[i].bf16);
+  }
+  /* all 65536 values survive the way there and back */
+  for (i = 0; i < 65536; i++) {
+    guint16 in = i, out;
+
+    lf_dtype_convert (&back, LF_DTYPE_F32, &in, LF_DTYPE_F16, 1);
+    lf_dtype_convert (&out, LF_DTYPE_F16, &back, LF_DTYPE_F32, 1);
+    g_assert_true (out == in || (isnan (back) && (out & 0x7c00) == 0x7c00 && (out & 0x3ff)));
+    lf_dtype_convert (&back, LF_DTYPE_F32, &in, LF_DTYPE_BF16, 1);
+    lf_dtype_convert (&out, LF_DTYPE_BF16, &back, LF_DTYPE_F32, 1);
+    g_assert_true (out == in || (isnan (back) && (out & 0x7f80) == 0x7f80 && (out & 0x7f)));
+  }
+  lf_dtype_convert (&bits, LF_DTYPE_F16, &nan, LF_DTYPE_F32, 1);
+  g_assert_true ((bits & 0x7c00) == 0x7c00 && (bits & 0x3ff));
+  lf_dtype_convert (&bits, LF_DTYPE_BF16, &nan, LF_DTYPE_F32, 1);
+  g_assert_true ((bits & 0x7f80) == 0x7f80 && (bits & 0x7f));
+
+  byte = 0x7e; /* the largest FP8: 448 */
+  lf_dtype_convert (&back, LF_DTYPE_F32, &byte, LF_DTYPE_F8_E4M3, 1);
+  g_assert_cmpfloat (back, ==, 448);
+  byte = 0x81; /* the smallest negative one */
+  lf_dtype_convert (&back, LF_DTYPE_F32, &byte, LF_DTYPE_F8_E4M3, 1);
+  g_assert_cmpfloat (back, ==, -0x1p-9f);
+  byte = 0x7f;
+  lf_dtype_convert (&back, LF_DTYPE_F32, &byte, LF_DTYPE_F8_E4M3, 1);
+  g_assert_true (isnan (back));
+}
+
+/* ------------------------------------------------------------- safetensors */
+
+/* A file of this header, and data of this size. */
+static char *
+write_safetensors (const char *header, gsize data)
+{
+  gsize length = strlen (header);
+  g_autofree guint8 *file = g_malloc0 (8 + length + data);
+  guint64 le = GUINT64_TO_LE ((guint64) length);
+
+  memcpy (file, &le, 8);
+  memcpy (file + 8, header, length);
+  return write_file ("bad.safetensors", file, 8 + length + data);
+}
+
+static void
+test_bad_safetensors (void)
+{
+#define T(offsets, shape)                                                                          \
+  "{\"t\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
+  static const struct
+  {
+    const char *header;
+    gsize data;
+    gint code;
+    const char *word;
+  } cases[] = {
+      {T ("[0,16]", "[2,2]"), 8, LF_ERROR_INVALID_FILE, "tensor t"}, /* truncated */
+      {T ("[0,16]", "[2,3]"), 16, LF_ERROR_INVALID_FILE, "do not agree"},
+      {T ("[0,16]", "[-2,-2]"), 16, LF_ERROR_INVALID_FILE, "shape"},
+      {T ("[0,16]", "[4294967296,4294967296,4294967296]"), 16, LF_ERROR_INVALID_FILE, "shape"},
+      {T ("[0,16]", "[9223372036854775807]"), 16, LF_ERROR_INVALID_FILE, "agree"},
+      {T ("[0,16]", "[1e300]"), 16, LF_ERROR_INVALID_FILE, "shape"},
+      {T ("[0,16]", "[1,1,1,1,1,1,1,1,4]"), 16, LF_ERROR_INVALID_FILE, "shape"},
+      {T ("[0,16]", "\"no\""), 16, LF_ERROR_INVALID_FILE, "shape"},
+      {T ("[16,0]", "[4]"), 16, LF_ERROR_INVALID_FILE, "beyond the end"},
+      {T ("[0]", "[4]"), 16, LF_ERROR_INVALID_FILE, "beyond the end"},
+      {T ("[NaN,16]", "[4]"), 16, LF_ERROR_INVALID_FILE, "JSON"},
+      {T ("[0,18446744073709551615]", "[4]"), 16, LF_ERROR_INVALID_FILE, "tensor t"},
+      {"{\"t\":{\"dtype\":\"C64\",\"shape\":[2],\"data_offsets\":[0,16]}}", 16,
+          LF_ERROR_UNSUPPORTED, "C64"},
+      {"{\"t\":{\"shape\":[2],\"data_offsets\":[0,16]}}", 16, LF_ERROR_INVALID_FILE, "dtype"},
+      {"{\"t\":7}", 16, LF_ERROR_INVALID_FILE, "tensor t"},
+      {"{\"a\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,16]},"
+       "\"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[12,24]}}",
+          24, LF_ERROR_INVALID_FILE, "overlaps"},
+      {"{\"__metadata__\":{\"lightforce\":NaN}}", 0, LF_ERROR_INVALID_FILE, "JSON"},
+      {"{\"__metadata__\":{\"lightforce\":7}}", 0, LF_ERROR_INVALID_FILE, "__metadata__"},
+      {"{\"__metadata__\":[]}", 0, LF_ERROR_INVALID_FILE, "__metadata__"},
+      {"{{{{", 0, LF_ERROR_INVALID_FILE, "JSON"},
+      {"{\"a\":\"\xff\xfe\"}", 0, LF_ERROR_INVALID_FILE, "UTF-8"},
+      {"{\"a\":[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]}", 0, LF_ERROR_INVALID_FILE,
+          "nested"},
+      {"{\"line\\nbreak\":{\"dtype\":\"F32\",\"shape\":[4],\"data_offsets\":[0,999]}}", 16,
+          LF_ERROR_INVALID_FILE, "line\\nbreak"},
+  };
+#undef T
+  static const struct
+  {
+    guint64 length;
+    gint code;
+    const char *word;
+  } lengths[] = {
+      {1000, LF_ERROR_INVALID_FILE, "claims"},
+      {G_MAXUINT64, LF_ERROR_INVALID_FILE, "claims"},
+      {G_MAXUINT64 - 7, LF_ERROR_INVALID_FILE, "claims"},
+      {G_MAXINT64, LF_ERROR_INVALID_FILE, "claims"},
+  };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree char *path = write_safetensors (cases[i].header, cases[i].data);
+
+    assert_refused (path, cases[i].code, cases[i].word);
+  }
+  for (i = 0; i < G_N_ELEMENTS (lengths); i++) {
+    guint8 file[64] = {0};
+    guint64 le = GUINT64_TO_LE (lengths[i].length);
+    g_autofree char *path = NULL;
+
+    memcpy (file, &le, 8);
+    file[8] = '{';
+    path = write_file ("bad.safetensors", file, sizeof (file));
+    assert_refused (path, lengths[i].code, lengths[i].word);
+  }
+}
+
+static void
+test_bad_magic (void)
+{
+  static const struct
+  {
+    const char *data;
+    gsize size;
+    const char *word;
+  } cases[] = {
+      {"", 0, "truncated"},
+      {"\x02", 1, "truncated"},
+      {"hello, world: this is text", 26, "neither"},
+      {"PK\3\4 but no zip", 15, "damaged"},
+  };
+  g_autofree char *missing = g_build_filename (directory, "absent.safetensors", NULL);
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree char *path = write_file ("magic.bin", cases[i].data, cases[i].size);
+
+    assert_refused (path, LF_ERROR_INVALID_FILE, cases[i].word);
+  }
+  assert_refused (missing, LF_ERROR_NOT_FOUND, "No such file");
+  assert_refused (directory, LF_ERROR_INVALID_FILE, "no regular file");
+}
+
+/* Any cut of a sound file is refused: none is read as if it were whole. */
+static void
+test_truncated (void)
+{
+  static const char *const names[] = {
+      "text-encoder.safetensors", "torch/odd.pt", "torch/odd.safetensors"};
+  guint i, part;
+
+  for (i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_autofree char *path = golden_path (names[i]), *data = NULL;
+    gsize size;
+
+    g_assert_true (g_file_get_contents (path, &data, &size, NULL));
+    for (part = 0; part < 16; part++) {
+      g_autofree char *cut = write_file ("cut.bin", data, size * part / 16);
+      g_autoptr (GError) error = NULL;
+      g_autoptr (LfContainer) container = lf_container_open (cut, &error);
+
+      g_assert_null (container);
+      assert_error (error, LF_ERROR_INVALID_FILE, cut, "");
+    }
+  }
+}
+
+/* ------------------------------------------------------------- torch files */
+
+typedef struct
+{
+  const char *pickle;
+  gsize size;
+  gint code;
+  const char *word;
+} PickleCase;
+
+/* An archive of data.pkl and one storage of 16 bytes. */
+static char *
+write_torch (const void *pickle, gsize size, gboolean compressed, const char *byte_order)
+{
+  static const guint8 storage[16] = {0, 0, 0x80, 0x3f};
+  char *path = g_build_filename (directory, "bad.pt", NULL);
+  zip_int64_t entry;
+  zip_t *zip;
+
+  g_unlink (path);
+  zip = zip_open (path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
+  g_assert_nonnull (zip);
+  entry = zip_file_add (zip, "x/data.pkl", zip_source_buffer (zip, pickle, size, 0), 0);
+  zip_set_file_compression (zip, entry, compressed ? ZIP_CM_DEFLATE : ZIP_CM_STORE, 0);
+  entry = zip_file_add (zip, "x/data/0", zip_source_buffer (zip, storage, sizeof (storage), 0), 0);
+  zip_set_file_compression (zip, entry, ZIP_CM_STORE, 0);
+  if (byte_order) {
+    entry = zip_file_add (
+        zip, "x/byteorder", zip_source_buffer (zip, byte_order, strlen (byte_order), 0), 0);
+    zip_set_file_compression (zip, entry, ZIP_CM_STORE, 0);
+  }
+  g_assert_cmpint (zip_close (zip), ==, 0);
+  return path;
+}
+
+/* {"t": _rebuild_tensor_v2 (storage of `elements`, offset, (shape,), (stride,), ...)} */
+#define STORAGE(elements)                                                                          \
+  "((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0"                                          \
+  "0X\x03\0\0\0"                                                                                   \
+  "cpu" elements "tQ"
+#define TENSOR(elements, offset, shape, stride)                                                    \
+  "\x80\x02}(X\x01\0\0\0tctorch._utils\n_rebuild_tensor_v2\n" STORAGE (elements)                   \
+      offset shape stride "\x89"                                                                   \
+                          "ccollections\nOrderedDict\n)RtRu."
+#define CASE(pickle, code, word)                                                                   \
+  {                                                                                                \
+    pickle, sizeof (pickle) - 1, code, word                                                        \
+  }
+
+static void
+test_bad_pickles (void)
+{
+  static const PickleCase cases[] = {
+      CASE ("\x80\x02"
+            "cos\nsystem\nX\x04\0\0\0true\x85R.",
+          LF_ERROR_INVALID_FILE, "os.system"),
+      CASE ("\x80\x02"
+            "c__builtin__\neval\n.",
+          LF_ERROR_INVALID_FILE, "__builtin__.eval"),
+      CASE ("\x80\x02"
+            "ctorch\nload\n.",
+          LF_ERROR_INVALID_FILE, "torch.load"),
+      CASE ("\x80\x02"
+            "ctorch.nn.modules.linear\nLinear\n)\x81.",
+          LF_ERROR_INVALID_FILE, "Linear"),
+      CASE ("\x80\x02"
+            "c\x1b[31mred\nx\n.",
+          LF_ERROR_INVALID_FILE, "\\033"),
+      CASE ("\x80\x02"
+            "i__main__\nx\n.",
+          LF_ERROR_INVALID_FILE, "instruction 0x69"),
+      CASE ("\x80\x04\x8c\x05shortq.", LF_ERROR_INVALID_FILE, "instruction"),
+      CASE ("", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("\x80", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE (".", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("(.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("tttt.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("}(K\x01u.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("}h\x07.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("X\xff\xff\xff\x7f"
+            "a.",
+          LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("X\xff\xff\xff\xff"
+            "a.",
+          LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("X\x02\0\0\0\xff\xfe.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("\x8a\xff.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("]R.", LF_ERROR_INVALID_FILE, "damaged"),
+      CASE ("K\x01.", LF_ERROR_INVALID_FILE, "no dict"),
+      /* a dict in itself: walking it must end */
+      CASE ("}q\0(X\x01\0\0\0ah\0u.", LF_ERROR_INVALID_FILE, "nested"),
+      /* ten dicts, each of which holds the one before ten times over */
+      CASE (TENSOR ("K\x05", "K\0", "K\x04\x85", "K\x01\x85"), LF_ERROR_INVALID_FILE, "shorter"),
+      CASE (TENSOR ("K\x04", "K\x01", "K\x04\x85", "K\x01\x85"), LF_ERROR_INVALID_FILE, "beyond"),
+      CASE (TENSOR ("K\x04", "K\0", "K\x04\x85", "K\x02\x85"), LF_ERROR_INVALID_FILE, "beyond"),
+      CASE (TENSOR ("K\x04", "K\0", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "K\x01\x85"),
+          LF_ERROR_INVALID_FILE, "shape"),
+      CASE (TENSOR ("K\x04", "K\0", "K\x02\x85", "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85"),
+          LF_ERROR_INVALID_FILE, "beyond"),
+      CASE (TENSOR ("K\x04", "J\xff\xff\xff\xff", "K\x04\x85", "K\x01\x85"), LF_ERROR_INVALID_FILE,
+          "damaged"),
+      CASE (TENSOR ("K\x04", "K\0", "J\xff\xff\xff\xff\x85", "K\x01\x85"), LF_ERROR_INVALID_FILE,
+          "damaged"),
+      CASE (TENSOR ("J\xff\xff\xff\xff", "K\0", "K\x04\x85", "K\x01\x85"), LF_ERROR_INVALID_FILE,
+          "damaged"),
+      CASE (
+          TENSOR ("K\x04", "K\0", "K\x04\x85", "K\x01K\x01\x86"), LF_ERROR_INVALID_FILE, "damaged"),
+  };
+  static const char good[] = TENSOR ("K\x04", "K\0", "K\x04\x85", "K\x01\x85");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfContainer) container = NULL;
+  g_autofree char *path = NULL;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autofree char *bad = write_torch (cases[i].pickle, cases[i].size, FALSE, NULL);
+
+    assert_refused (bad, cases[i].code, cases[i].word);
+  }
+  /* the same file without the fault opens */
+  path = write_torch (good, sizeof (good) - 1, FALSE, "little");
+  container = lf_container_open (path, &error);
+  g_assert_no_error (error);
+  g_assert_cmpuint (lf_container_get_size (container), ==, 1);
+  g_assert_cmpint (lf_container_find (container, "t")->count, ==, 4);
+}
+
+static void
+test_bad_archives (void)
+{
+  static const char good[] = TENSOR ("K\x04", "K\0", "K\x04\x85", "K\x01\x85");
+  g_autoptr (GString) bomb = g_string_new ("\x80\x02");
+  g_autofree char *compressed = NULL, *big = NULL, *empty = NULL, *path = NULL;
+  zip_t *zip;
+  gint level, i;
+
+  compressed = write_torch (good, sizeof (good) - 1, TRUE, NULL);
+  assert_refused (compressed, LF_ERROR_INVALID_FILE, "compressed");
+  big = write_torch (good, sizeof (good) - 1, FALSE, "big");
+  assert_refused (big, LF_ERROR_UNSUPPORTED, "big-endian");
+
+  /* a zip bomb: 256 MiB of zeros in a few hundred KiB */
+  {
+    gsize size = 256 << 20;
+    g_autofree guint8 *zeros = g_malloc0 (size);
+    g_autofree char *zeros_path = write_torch (zeros, size, TRUE, NULL);
+
+    assert_refused (zeros_path, LF_ERROR_INVALID_FILE, "compressed");
+  }
+
+  empty = g_build_filename (directory, "plain.zip", NULL);
+  zip = zip_open (empty, ZIP_CREATE | ZIP_TRUNCATE, NULL);
+  g_assert_true (zip_file_add (zip, "readme", zip_source_buffer (zip, "hi", 2, 0), 0) >= 0);
+  g_assert_cmpint (zip_close (zip), ==, 0);
+  assert_refused (empty, LF_ERROR_INVALID_FILE, "data.pkl");
+
+  /* shared dicts that spell out ten to the seventh tensors */
+  g_string_append_len (bomb, "}q\0", 3);
+  for (level = 1; level < 8; level++) {
+    g_string_append_len (bomb, "}(", 2);
+    for (i = 0; i < 10; i++) {
+      g_string_append_len (bomb, "X\x01\0\0\0", 5);
+      g_string_append_c (bomb, 'a' + i);
+      g_string_append_c (bomb, 'h');
+      g_string_append_c (bomb, level - 1);
+    }
+    g_string_append_len (bomb, "uq", 2);
+    g_string_append_c (bomb, level);
+  }
+  g_string_append_c (bomb, '.');
+  path = write_torch (bomb->str, bomb->len, FALSE, NULL);
+  assert_refused (path, LF_ERROR_INVALID_FILE, "nested");
+}
+
+/* ---------------------------------------------- what PyTorch wrote, read back */
+
+static void
+assert_same_tensors (LfContainer *a, const char *prefix, LfContainer *b)
+{
+  guint i;
+
+  for (i = 0; i < lf_container_get_size (b); i++) {
+    const LfTensorInfo *y = lf_container_get_tensor (b, i);
+    g_autofree char *name = g_strconcat (prefix, y->name, NULL);
+    const LfTensorInfo *x = lf_container_find (a, name);
+    gsize bytes = y->count * lf_dtype_size (y->dtype);
+    g_autofree guint8 *p = g_malloc (bytes + 1), *q = g_malloc (bytes + 1);
+    g_autoptr (GError) error = NULL;
+    gint d;
+
+    g_test_message ("%s", name);
+    g_assert_nonnull (x);
+    g_assert_cmpint (x->dtype, ==, y->dtype);
+    g_assert_cmpint (x->ndim, ==, y->ndim);
+    for (d = 0; d < y->ndim; d++)
+      g_assert_cmpint (x->shape[d], ==, y->shape[d]);
+    g_assert_true (lf_container_read (a, x, 0, x->count, x->dtype, p, &error));
+    g_assert_true (lf_container_read (b, y, 0, y->count, y->dtype, q, &error));
+    g_assert_cmpmem (p, bytes, q, bytes);
+    /* and piece by piece, from the back */
+    for (d = y->count - 1; d >= 0; d--) {
+      gsize size = lf_dtype_size (y->dtype);
+
+      g_assert_true (lf_container_read (a, x, d, 1, x->dtype, p, &error));
+      g_assert_cmpmem (p, size, q + d * size, size);
+    }
+  }
+}
+
+static void
+test_odd (void)
+{
+  g_autofree char *torch = golden_path ("torch/odd.pt");
+  g_autofree char *plain = golden_path ("torch/odd.safetensors");
+  g_autofree char *legacy = golden_path ("torch/odd-legacy.pt");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfContainer) a = lf_container_open (torch, &error);
+  g_autoptr (LfContainer) b = lf_container_open (plain, &error);
+
+  g_assert_no_error (error);
+  g_assert_cmpuint (lf_container_get_size (b), ==, 12);
+  g_assert_cmpuint (lf_container_get_size (a), ==, 12);
+  g_assert_cmpstr (lf_container_get_format (a), ==, "torch");
+  g_assert_cmpstr (lf_container_get_format (b), ==, "safetensors");
+  assert_same_tensors (a, "state_dict/", b);
+  assert_refused (legacy, LF_ERROR_UNSUPPORTED, "torch.save(torch.load(");
+}
+
+/* --------------------------------------------------------------- directories */
+
+static LfModelFiles *
+open_files (const char *path, const LfModelOptions *options)
+{
+  g_autoptr (GError) error = NULL;
+  LfModelFiles *files = lf_model_files_open (path, options, &error);
+
+  g_assert_no_error (error);
+  return files;
+}
+
+static void
+test_published_directory (void)
+{
+  g_autofree char *path = golden_path ("torch"), *tiny = golden_path ("torch/taew2_1.pth");
+  g_autoptr (LfModelFiles) files = open_files (path, NULL), other = NULL;
+  LfModelOptions options = {.decoder = tiny};
+  const LfModelConfig *c = lf_model_files_get_config (files);
+  g_autoptr (GError) error = NULL;
+  LfWeightRef ref;
+  float value;
+
+  g_assert_true (g_str_has_suffix (
+      lf_model_files_get_path (files, LF_PART_TRANSFORMER), "short_video_gen.pt"));
+  g_assert_true (
+      g_str_has_suffix (lf_model_files_get_path (files, LF_PART_DECODER), "Wan2.1_VAE.pth"));
+  g_assert_cmpint (c->transformer.dim, ==, 128);
+  g_assert_cmpint (c->transformer.layers, ==, 2);
+  g_assert_cmpint (c->transformer.z, ==, 4);
+  g_assert_cmpint (c->text.layers, ==, 3);
+  g_assert_cmpint (c->decoder.kind, ==, LF_DECODER_WAN);
+  g_assert_cmpint (c->width, ==, 768);
+  g_assert_cmpuint (lf_model_files_get_aside (files)->len, ==, 1);
+  g_assert_null (lf_model_files_get_tokenizer_path (files));
+  /* the averaged weights, not the raw ones, which are all 7 */
+  g_assert_true (lf_model_files_find (files, LF_PART_TRANSFORMER, "blocks.1.ffn.2.weight", &ref));
+  g_assert_true (lf_weight_read (&ref, 0, 1, LF_DTYPE_F32, &value, &error));
+  g_assert_cmpfloat (fabsf (value), <, 3);
+
+  other = open_files (path, &options);
+  g_assert_cmpint (lf_model_files_get_config (other)->decoder.kind, ==, LF_DECODER_TINY);
+}
+
+/* Copies the tensors of a golden case to a safetensors file, names changed by `rename`. */
+static void
+copy_renamed (const char *to, char *(*rename) (const char *name))
+{
+  g_autofree char *from = golden_path ("sparse-short.safetensors");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfContainer) c = lf_container_open (from, &error);
+  g_autoptr (GString) header = g_string_new ("{");
+  g_autoptr (GByteArray) data = g_byte_array_new ();
+  g_autoptr (GByteArray) file = g_byte_array_new ();
+  guint64 length;
+  guint i;
+  gint d;
+
+  g_assert_no_error (error);
+  for (i = 0; i < lf_container_get_size (c); i++) {
+    const LfTensorInfo *t = lf_container_get_tensor (c, i);
+    g_autofree char *name = g_str_has_prefix (t->name, "w.") ? rename (t->name + 2) : NULL;
+    gsize bytes = t->count * lf_dtype_size (t->dtype), at = data->len;
+
+    if (!name)
+      continue;
+    g_string_append_printf (header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", at ? "," : "", name,
+        lf_dtype_name (t->dtype));
+    for (d = 0; d < t->ndim; d++)
+      g_string_append_printf (header, "%s%d", d ? "," : "", (gint) t->shape[d]);
+    g_string_append_printf (header, "],\"data_offsets\":[%d,%d]}", (gint) at, (gint) (at + bytes));
+    g_byte_array_set_size (data, at + bytes);
+    g_assert_true (lf_container_read (c, t, 0, t->count, t->dtype, data->data + at, &error));
+  }
+  g_string_append_c (header, '}');
+  length = GUINT64_TO_LE ((guint64) header->len);
+  g_byte_array_append (file, (guint8 *) &length, 8);
+  g_byte_array_append (file, (guint8 *) header->str, header->len);
+  g_byte_array_append (file, data->data, data->len);
+  g_assert_true (g_file_set_contents (to, (char *) file->data, file->len, NULL));
+}
+
+static char *
+diffusers_name (const char *name)
+{
+  static const char *const names[][2] = {
+      {"time_embedding.0", "condition_embedder.time_embedder.linear_1"},
+      {"time_embedding.2", "condition_embedder.time_embedder.linear_2"},
+      {"time_projection.1", "condition_embedder.time_proj"},
+      {"text_embedding.0", "condition_embedder.text_embedder.linear_1"},
+      {"text_embedding.2", "condition_embedder.text_embedder.linear_2"},
+      {"head.head", "proj_out"},
+      {"head.modulation", "scale_shift_table"},
+      {".modulation", ".scale_shift_table"},
+      {"self_attn.norm_", "attn1.norm_"},
+      {"cross_attn.norm_", "attn2.norm_"},
+      {"self_attn.o", "attn1.to_out.0"},
+      {"cross_attn.o", "attn2.to_out.0"},
+      {"self_attn.", "attn1.to_"},
+      {"cross_attn.", "attn2.to_"},
+      {"ffn.0", "ffn.net.0.proj"},
+      {"ffn.2", "ffn.net.2"},
+      {"norm3", "norm2"},
+  };
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (names); i++) {
+    const char *at = strstr (name, names[i][0]);
+
+    if (at)
+      return g_strdup_printf (
+          "%.*s%s%s", (gint) (at - name), name, names[i][1], at + strlen (names[i][0]));
+  }
+  return g_strdup (name);
+}
+
+static char *
+prefixed_name (const char *name)
+{
+  return g_strconcat ("model._fsdp_wrapped_module.", name, NULL);
+}
+
+static char *
+first_shard_name (const char *name)
+{
+  return strstr (name, "blocks.1.") ? NULL : g_strdup (name);
+}
+
+static char *
+second_shard_name (const char *name)
+{
+  return strstr (name, "blocks.1.") ? g_strdup (name) : NULL;
+}
+
+static char *
+extra_name (const char *name)
+{
+  return g_str_equal (name, "blocks.1.norm3.bias") ? g_strdup ("blocks.1.norm4.bias")
+                                                   : g_strdup (name);
+}
+
+/* Whether all transformer tensors of `files` are those of the golden case. */
+static void
+assert_golden_weights (LfModelFiles *files)
+{
+  g_autofree char *path = golden_path ("sparse-short.safetensors");
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfContainer) c = lf_container_open (path, &error);
+  guint i, n = 0;
+
+  for (i = 0; i < lf_container_get_size (c); i++) {
+    const LfTensorInfo *t = lf_container_get_tensor (c, i);
+    g_autofree float *a = g_new (float, t->count), *b = g_new (float, t->count);
+    LfWeightRef ref;
+
+    if (!g_str_has_prefix (t->name, "w."))
+      continue;
+    n++;
+    g_test_message ("%s", t->name);
+    g_assert_true (lf_model_files_find (files, LF_PART_TRANSFORMER, t->name + 2, &ref));
+    g_assert_true (lf_container_read (c, t, 0, t->count, LF_DTYPE_F32, a, &error));
+    g_assert_true (lf_weight_read (&ref, 0, t->count, LF_DTYPE_F32, b, &error));
+    g_assert_cmpmem (a, t->count * 4, b, t->count * 4);
+  }
+  {
+    g_autoptr (GPtrArray) names = lf_model_files_list (files, LF_PART_TRANSFORMER);
+
+    g_assert_cmpuint (names->len, ==, n);
+  }
+}
+
+static char *
+make_directory (const char *name)
+{
+  char *path = g_build_filename (directory, name, NULL);
+
+  g_assert_cmpint (g_mkdir_with_parents (path, 0755), ==, 0);
+  return path;
+}
+
+static void
+test_layouts (void)
+{
+  static char *(*const renames[]) (const char *) = {diffusers_name, prefixed_name};
+  g_autofree char *dir = make_directory ("layouts");
+  g_autofree char *path = g_build_filename (dir, "model.safetensors", NULL);
+  g_autofree char *one = NULL, *two = NULL;
+  g_autoptr (GError) error = NULL;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (renames); i++) {
+    g_autoptr (LfModelFiles) files = NULL, alone = NULL;
+
+    copy_renamed (path, renames[i]);
+    files = open_files (dir, NULL);
+    assert_golden_weights (files);
+    g_assert_false (lf_model_files_has (files, LF_PART_DECODER));
+    alone = open_files (path, NULL);
+    assert_golden_weights (alone);
+  }
+  /* shards: both make a model, one alone says so */
+  g_unlink (path);
+  one = g_build_filename (dir, "model-00001-of-00002.safetensors", NULL);
+  two = g_build_filename (dir, "model-00002-of-00002.safetensors", NULL);
+  copy_renamed (one, first_shard_name);
+  g_assert_null (lf_model_files_open (dir, NULL, &error));
+  assert_error (error, LF_ERROR_NOT_FOUND, one, "1 of the 2 shards");
+  g_clear_error (&error);
+  copy_renamed (two, second_shard_name);
+  {
+    g_autoptr (LfModelFiles) files = open_files (dir, NULL);
+
+    assert_golden_weights (files);
+  }
+  g_unlink (one);
+  g_unlink (two);
+}
+
+static void
+test_bad_directories (void)
+{
+  g_autofree char *dir = make_directory ("bad-directory"), *absent = NULL;
+  g_autofree char *a = g_build_filename (dir, "a.safetensors", NULL);
+  g_autofree char *b = g_build_filename (dir, "b.safetensors", NULL);
+  g_autofree char *json = g_build_filename (dir, "lightforce.json", NULL);
+  LfModelOptions options = {.decoder = a};
+  g_autoptr (GError) error = NULL;
+
+#define REFUSED(path, options, code, word)                                                         \
+  g_assert_null (lf_model_files_open (path, options, &error));                                     \
+  assert_error (error, code, path, word);                                                          \
+  g_clear_error (&error)
+  absent = g_build_filename (dir, "absent", NULL);
+  REFUSED (absent, NULL, LF_ERROR_NOT_FOUND, "No such file");
+  REFUSED (dir, NULL, LF_ERROR_NOT_FOUND, "no transformer");
+  g_assert_true (g_file_set_contents (a, "broken", -1, NULL));
+  REFUSED (dir, NULL, LF_ERROR_NOT_FOUND, "a.safetensors"); /* names the file that may be it */
+  copy_renamed (a, prefixed_name);
+  copy_renamed (b, diffusers_name);
+  REFUSED (dir, NULL, LF_ERROR_INVALID_MODEL, "two transformers");
+  g_unlink (b);
+  g_assert_null (lf_model_files_open (dir, &options, &error));
+  assert_error (error, LF_ERROR_INVALID_MODEL, a, "not a decoder");
+  g_clear_error (&error);
+  g_assert_true (g_file_set_contents (json, "{\"transformer\":{\"dim\":64}}", -1, NULL));
+  g_assert_null (lf_model_files_open (dir, NULL, &error));
+  assert_error (error, LF_ERROR_INVALID_MODEL, json, "transformer.dim");
+#undef REFUSED
+  g_unlink (json);
+  g_unlink (a);
+}
+
+/* Missing and extra tensors show when a model is loaded. */
+static void
+test_wrong_tensors (void)
+{
+  g_autofree char *dir = make_directory ("wrong-tensors");
+  g_autofree char *path = g_build_filename (dir, "model.safetensors", NULL);
+  g_autoptr (GError) error = NULL;
+
+  copy_renamed (path, extra_name);
+  g_assert_null (lf_model_load (dir, NULL, NULL, NULL, NULL, &error));
+  assert_error (error, LF_ERROR_INVALID_MODEL, path, "blocks.1.norm3.bias is missing");
+  g_unlink (path);
+}
+
+static void
+test_bad_descriptions (void)
+{
+  static const struct
+  {
+    const char *json, *word;
+  } cases[] = {
+      {"{", "no JSON"},
+      {"[]", "no JSON object"},
+      {"{\"format\":2}", "format"},
+      {"{\"name\":3}", "name"},
+      {"{\"transformer\":7}", "transformer"},
+      {"{\"transformer\":{\"heads\":0}}", "transformer.heads"},
+      {"{\"transformer\":{\"heads\":3}}", "3 heads"},
+      {"{\"transformer\":{\"heads\":\"2\"}}", "transformer.heads"},
+      {"{\"transformer\":{\"text_len\":1e99}}", "transformer.text_len"},
+      {"{\"transformer\":{\"chunk_frames\":-3}}", "transformer.chunk_frames"},
+      {"{\"sampling\":{\"steps\":[]}}", "sampling.steps"},
+      {"{\"sampling\":{\"steps\":[500,750]}}", "sampling.steps"},
+      {"{\"sampling\":{\"steps\":[1000,null]}}", "sampling.steps"},
+      {"{\"sampling\":{\"shift\":0}}", "sampling.shift"},
+      {"{\"cache\":{\"window\":3,\"sink\":1}}", "cache.window"},
+      {"{\"cache\":{\"relative\":1}}", "cache.relative"},
+      {"{\"cache\":{\"window\":-1,\"relative\":true}}", "cache.window"},
+      {"{\"sparse\":{\"target\":2}}", "sparse.target"},
+      {"{\"sparse\":{\"target\":0.5,\"base\":0.4}}", "sparsity-base"},
+      {"{\"sparse\":{\"block_q\":0}}", "sparse.block_q"},
+      {"{\"sparse\":{\"keep_frames\":0,\"keep_sink\":1}}", "keep-frames"},
+      {"{\"video\":{\"width\":100}}", "video.width"},
+      {"{\"video\":{\"framerate\":[16,0]}}", "video.framerate"},
+      {"{\"video\":{\"framerate\":16}}", "video.framerate"},
+      {"{\"decoder\":{\"kind\":\"huge\"}}", "decoder.kind"},
+      {"{\"sampling\":{\"shift\":NaN}}", "no JSON"},
+  };
+  g_autofree char *dir = make_directory ("descriptions");
+  g_autofree char *path = g_build_filename (dir, "model.safetensors", NULL);
+  g_autofree char *json = g_build_filename (dir, "lightforce.json", NULL);
+  guint i;
+
+  copy_renamed (path, prefixed_name);
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    g_autoptr (GError) error = NULL;
+
+    g_assert_true (g_file_set_contents (json, cases[i].json, -1, NULL));
+    g_assert_null (lf_model_files_open (dir, NULL, &error));
+    g_test_message ("%s", error->message);
+    g_assert_true (error->domain == LF_ERROR);
+    g_assert_nonnull (strstr (error->message, cases[i].word));
+    g_assert_null (strchr (error->message, '\n'));
+  }
+  g_assert_true (g_file_set_contents (json,
+      "{\"transformer\":{\"heads\":2,\"text_len\":24},\"video\":{\"width\":128,\"height\":64,"
+      "\"framerate\":[30000,1001]},\"unknown\":{\"x\":[1,2]},\"sparse\":null}",
+      -1, NULL));
+  {
+    g_autoptr (LfModelFiles) files = open_files (dir, NULL);
+    const LfModelConfig *c = lf_model_files_get_config (files);
+
+    g_assert_cmpint (c->transformer.heads, ==, 2);
+    g_assert_cmpint (c->transformer.text_len, ==, 24);
+    g_assert_cmpint (c->width, ==, 128);
+    g_assert_cmpint (c->fps_n, ==, 30000);
+    g_assert_false (c->sparse.enabled);
+  }
+  g_unlink (json);
+  g_unlink (path);
+}
+
+/* FP8 weights times a scale, or one scale a row. */
+static void
+test_fp8_scales (void)
+{
+  static const char header[] =
+      "{\"patch_embedding.weight\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,2],\"data_offsets\":[0,4]},"
+      "\"patch_embedding.scale_weight\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[4,12]}"
+      ","
+      "\"blocks.0.self_attn.q.weight\":{\"dtype\":\"F8_E4M3\",\"shape\":[1,2],\"data_offsets\":[12,"
+      "14]},"
+      "\"blocks.0.self_attn.q.weight_scale\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[14,"
+      "18]}}";
+  guint8 data[18] = {0x38, 0x40, 0x38, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x30};
+  float rows[2] = {2, 0.5f}, one = 4, values[4];
+  g_autoptr (GByteArray) file = g_byte_array_new ();
+  guint64 length = GUINT64_TO_LE ((guint64) strlen (header));
+  g_autofree char *dir = make_directory ("fp8"), *path = NULL;
+  g_autoptr (LfContainer) c = NULL;
+  g_autoptr (LfModelFiles) files = NULL;
+  g_autoptr (GError) error = NULL;
+  LfWeightRef ref = {NULL};
+
+  memcpy (data + 4, rows, 8);
+  memcpy (data + 14, &one, 4);
+  g_byte_array_append (file, (guint8 *) &length, 8);
+  g_byte_array_append (file, (guint8 *) header, strlen (header));
+  g_byte_array_append (file, data, sizeof (data));
+  path = write_file ("fp8/x.safetensors", file->data, file->len);
+  c = lf_container_open (path, &error);
+  g_assert_no_error (error);
+  ref.container = ref.scale_container = c;
+  ref.tensor = lf_container_find (c, "patch_embedding.weight");
+  ref.scale = lf_container_find (c, "patch_embedding.scale_weight");
+  g_assert_true (lf_weight_read (&ref, 0, 4, LF_DTYPE_F32, values, &error));
+  g_assert_cmpfloat (values[0], ==, 2);
+  g_assert_cmpfloat (values[1], ==, 4);
+  g_assert_cmpfloat (values[2], ==, 0.5f);
+  g_assert_cmpfloat (values[3], ==, -0.5f);
+  ref.tensor = lf_container_find (c, "blocks.0.self_attn.q.weight");
+  ref.scale = lf_container_find (c, "blocks.0.self_attn.q.weight_scale");
+  g_assert_true (lf_weight_read (&ref, 1, 1, LF_DTYPE_F32, values, &error));
+  g_assert_cmpfloat (values[0], ==, 2);
+  g_unlink (path);
+}
+
+int
+main (int argc, char **argv)
+{
+  gint result;
+
+  g_test_init (&argc, &argv, NULL);
+  directory = g_dir_make_tmp ("lightforce-test-XXXXXX", NULL);
+  g_assert_nonnull (directory);
+  g_test_add_func ("/files/dtypes", test_dtypes);
+  g_test_add_func ("/files/bad-safetensors", test_bad_safetensors);
+  g_test_add_func ("/files/bad-magic", test_bad_magic);
+  g_test_add_func ("/files/truncated", test_truncated);
+  g_test_add_func ("/files/bad-pickles", test_bad_pickles);
+  g_test_add_func ("/files/bad-archives", test_bad_archives);
+  g_test_add_func ("/files/odd", test_odd);
+  g_test_add_func ("/files/fp8-scales", test_fp8_scales);
+  g_test_add_func ("/models/published-directory", test_published_directory);
+  g_test_add_func ("/models/layouts", test_layouts);
+  g_test_add_func ("/models/bad-directories", test_bad_directories);
+  g_test_add_func ("/models/wrong-tensors", test_wrong_tensors);
+  g_test_add_func ("/models/bad-descriptions", test_bad_descriptions);
+  result = g_test_run ();
+  {
+    g_autofree char *command = g_strdup_printf ("rm -rf '%s'", directory);
+
+    g_assert_true (g_spawn_command_line_sync (command, NULL, NULL, NULL, NULL));
+  }
+  g_free (directory);
+  return result;
+}
