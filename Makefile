@@ -40,7 +40,7 @@ deps-check:
 
 # lay out all C and C++ sources as tests/check wants them
 format:
-	git ls-files '*.c' '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format -i
+	tools/list-sources | xargs clang-format -i
 
 clean:
 	rm -rf $(BUILD) build-asan build-tsan build-fuzz out
