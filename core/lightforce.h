@@ -172,8 +172,10 @@ LF_API LfChunk *lf_stream_next (LfStream *stream, GCancellable *cancellable, GEr
 LF_API LfChunk *lf_chunk_ref (LfChunk *chunk);
 LF_API void lf_chunk_unref (LfChunk *chunk);
 
-/* Changes the prompt from the next chunk on; encodes it here. */
-LF_API gboolean lf_stream_set_prompt (LfStream *stream, const char *prompt, GError **error);
+/* Changes the prompt from the next chunk on; encodes it here. On failure, or when cancelled, the
+ * text stays as it is. */
+LF_API gboolean lf_stream_set_prompt (
+    LfStream *stream, const char *prompt, GCancellable *cancellable, GError **error);
 
 /* Changes how later prompts enter. */
 LF_API void lf_stream_set_prompt_switch (LfStream *stream, LfPromptSwitch prompt_switch);

@@ -129,7 +129,8 @@ lf_chunk_unref (LfChunk *chunk)
 
 /* Encodes `prompt` into `embedding`; the number of tokens, or -1 with `error` set. */
 static gint
-encode (LfStream *s, const char *prompt, float *embedding, GError **error)
+encode (
+    LfStream *s, const char *prompt, float *embedding, GCancellable *cancellable, GError **error)
 {
   LfModel *model = s->model;
   const LfBackendOps *ops = model->backend->ops;
@@ -141,7 +142,7 @@ encode (LfStream *s, const char *prompt, float *embedding, GError **error)
   gint n;
 
   n = lf_tokenizer_encode (model->tokenizer, prompt, ids, text_len, error);
-  if (n < 0 || !lf_text_encode (model->text, s->q, ids, n, embedding, error))
+  if (n < 0 || !lf_text_encode (model->text, s->q, ids, n, embedding, cancellable, error))
     return -1;
   if (n < text_len) {
     zeros = g_malloc0 ((text_len - n) * row);
@@ -161,10 +162,10 @@ swap (float **a, float **b)
 }
 
 gboolean
-lf_stream_set_prompt (LfStream *s, const char *prompt, GError **error)
+lf_stream_set_prompt (LfStream *s, const char *prompt, GCancellable *cancellable, GError **error)
 {
   /* text_to is free unless a blend is under way, which then starts anew from where it is */
-  gint tokens = encode (s, prompt ? prompt : "", s->text_to, error);
+  gint tokens = encode (s, prompt ? prompt : "", s->text_to, cancellable, error);
 
   if (tokens < 0) {
     /* text_to may be half written: go on with the text as it stands */
@@ -364,7 +365,7 @@ lf_stream_new (
   s->q = model->backend->ops->queue_new (model->backend, c.threads, error);
   if (!s->q || !open_parts (s, &c, error) || !open_memory (s, error)
       || g_cancellable_set_error_if_cancelled (cancellable, error)
-      || !lf_stream_set_prompt (s, c.prompt, error))
+      || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
   s->prompt_serial = 0;
   s->prompt_switch = c.prompt_switch;

@@ -161,7 +161,7 @@ run_block (const LfTextEncoder *encoder, LfQueue *q, const Block *block, const S
 /* Padding is masked everywhere, so only the real tokens are computed. */
 gboolean
 lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint length,
-    float *embedding, GError **error)
+    float *embedding, GCancellable *cancellable, GError **error)
 {
   const LfBackendOps *ops = encoder->backend->ops;
   LfArena arena = {NULL, 0};
@@ -188,11 +188,11 @@ lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint leng
   lay_out (&arena, &s, encoder, length);
 
   ops->embed (q, s.x, encoder->table, encoder->table_dtype, ids, length, encoder->dim);
-  for (i = 0; i < encoder->layers; i++)
+  for (i = 0; i < encoder->layers && !g_cancellable_is_cancelled (cancellable); i++)
     run_block (encoder, q, &encoder->blocks[i], &s, length);
   ops->rms_norm (q, s.y, encoder->dim, s.x, encoder->dim, encoder->norm, length, encoder->dim, EPS);
   ops->to_float (q, embedding, s.y, (gsize) length * encoder->dim);
   done = ops->wait (q, error);
   ops->free (encoder->backend, mem);
-  return done;
+  return done && !g_cancellable_set_error_if_cancelled (cancellable, error);
 }

@@ -39,7 +39,7 @@ gint lf_text_encoder_get_vocab (const LfTextEncoder *encoder);
 /* ids (length) on the host -> embedding (length, dim) f32 in backend memory. Scratch is
  * taken and given back here: prompts are rare. Waits for the queue. */
 gboolean lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint length,
-    float *embedding, GError **error);
+    float *embedding, GCancellable *cancellable, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfTokenizer, lf_tokenizer_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfTextEncoder, lf_text_encoder_free)

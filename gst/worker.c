@@ -141,9 +141,10 @@ sparse_equal (const LfSparse *a, const LfSparse *b)
 }
 
 /* At a chunk boundary: what was set since the last chunk. A setting that is refused is
- * reported once and not tried again until it changes. */
+ * reported once and not tried again until it changes; one that was interrupted is. */
 static void
-apply_settings (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
+apply_settings (
+    LfSrcWorker *worker, const LfModelInfo *info, Video *video, GCancellable *cancellable)
 {
   LfSrcSettings now;
   LfSparse sparse;
@@ -162,9 +163,12 @@ apply_settings (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   if (g_strcmp0 (now.prompt, video->applied.prompt) != 0) {
     g_autoptr (GError) error = NULL;
 
-    if (lf_stream_set_prompt (video->stream, now.prompt, &error)) {
+    if (lf_stream_set_prompt (video->stream, now.prompt, cancellable, &error)) {
       g_free (video->prompt);
       video->prompt = g_strdup (now.prompt);
+    } else if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+      g_free (now.prompt);
+      now.prompt = g_strdup (video->applied.prompt);
     } else {
       worker->funcs.warning (error, worker->user_data);
     }
@@ -197,7 +201,7 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   cancellable = current_cancellable (worker, &epoch);
   if (epoch != video->epoch)
     begin_again (worker, video, epoch);
-  apply_settings (worker, info, video);
+  apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
   if (chunk == NULL) {
     if (g_cancellable_is_cancelled (cancellable)

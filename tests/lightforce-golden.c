@@ -479,7 +479,7 @@ run_text_encoder (Case *c, GError **error)
   if (!embedding)
     return FALSE;
   host = g_new0 (float, count);
-  if (lf_text_encode (encoder, c->q, ids, length, embedding, error)) {
+  if (lf_text_encode (encoder, c->q, ids, length, embedding, NULL, error)) {
     /* rows behind the tokens are zero by definition */
     c->backend->ops->download (c->q, host, embedding, (gsize) length * dim * sizeof (float));
     c->backend->ops->wait (c->q, error);

@@ -373,7 +373,8 @@ lf_chunk_unref (LfChunk *chunk)
 }
 
 gboolean
-lf_stream_set_prompt (LfStream *stream, const char *prompt, GError **error)
+lf_stream_set_prompt (
+    LfStream *stream, const char *prompt, GCancellable *cancellable, GError **error)
 {
   gboolean fail;
 

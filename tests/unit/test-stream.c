@@ -215,7 +215,7 @@ test_prompt_switch (void)
       g_autoptr (LfChunk) chunk = NULL;
 
       if (i == 2 && way < 3) {
-        g_assert_true (lf_stream_set_prompt (stream, "a blue ring at night", &error));
+        g_assert_true (lf_stream_set_prompt (stream, "a blue ring at night", NULL, &error));
         g_assert_no_error (error);
       }
       chunk = next (stream);
@@ -260,7 +260,7 @@ test_recache_same_prompt (void)
     for (i = 0; i < 3; i++)
       lf_chunk_unref (next (stream));
     if (pass)
-      g_assert_true (lf_stream_set_prompt (stream, "a red cube", NULL));
+      g_assert_true (lf_stream_set_prompt (stream, "a red cube", NULL, NULL));
     chunks[pass] = next (stream);
   }
   {
@@ -474,7 +474,7 @@ test_bad_prompt (void)
   plain = open_stream (model, &config);
   lf_chunk_unref (next (stream));
   lf_chunk_unref (next (plain));
-  g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", &error));
+  g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
   a = next_checksum (stream);
   b = next_checksum (plain);

@@ -332,7 +332,7 @@ check_encoder (LfDType dtype)
   g_assert_no_error (error);
   embedding = g_malloc (bytes);
 
-  lf_text_encode (encoder, g.q, ids, *length, memory, &error);
+  lf_text_encode (encoder, g.q, ids, *length, memory, NULL, &error);
   g_assert_no_error (error);
   g.backend->ops->download (g.q, embedding, memory, bytes);
   g.backend->ops->wait (g.q, &error);
@@ -340,7 +340,7 @@ check_encoder (LfDType dtype)
   g_assert_cmpfloat (relative_error (embedding, expected, *length * 64), <, 2e-6);
 
   ids[1] = 300; /* a tokenizer with more words than the encoder */
-  g_assert_false (lf_text_encode (encoder, g.q, ids, *length, memory, &error));
+  g_assert_false (lf_text_encode (encoder, g.q, ids, *length, memory, NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL);
   g.backend->ops->free (g.backend, memory);
   g_clear_pointer (&encoder, lf_text_encoder_free);

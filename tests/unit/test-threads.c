@@ -41,7 +41,7 @@ work (gpointer data)
     g_autoptr (LfChunk) chunk = NULL;
 
     if (i == 2)
-      g_assert_true (lf_stream_set_prompt (stream, "a red ring", &error));
+      g_assert_true (lf_stream_set_prompt (stream, "a red ring", NULL, &error));
     chunk = lf_stream_next (stream, NULL, &error);
     g_assert_no_error (error);
     w->sums[i] = g_compute_checksum_for_data (
