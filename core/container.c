@@ -131,6 +131,12 @@ lf_container_add (LfContainer *container, const LfTensor *tensor, guint64 bytes,
         "it reaches beyond its data; the file is damaged");
     return FALSE;
   }
+  /* a stride of 0 could make any size of a few bytes */
+  if (t.info.count > (gint64) MIN (bytes / size, (guint64) G_MAXINT64)) {
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, t.info.name,
+        "it has more elements than its data; the file is damaged");
+    return FALSE;
+  }
   if (container->tensors->len >= LF_MAX_TENSORS) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, NULL,
         "more than %d tensors", LF_MAX_TENSORS);

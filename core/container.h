@@ -10,9 +10,9 @@
 G_BEGIN_DECLS
 
 /* One open file of tensors: safetensors (safetensors.c) or a torch zip-pickle
- * (torchfile.c). Opening reads and checks the directory only; contents are mapped or
- * streamed on demand. Immutable after opening except that reads may seek: one thread
- * reads a container at a time. */
+ * (torchfile.c). Opening reads and checks the directory only; the file is mapped and its
+ * contents come in as they are used, so it must not shrink while it is open (a new one
+ * may be moved over it). Immutable after opening: any thread may read. */
 typedef struct _LfContainer LfContainer;
 
 typedef struct

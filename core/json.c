@@ -10,7 +10,21 @@
 #include "container-private.h"
 
 #define MAX_DEPTH 16
+#define MAX_DIGITS 19
 #define MAX_VALUES (1 << 20) /* each is some 100 bytes once parsed */
+
+/* Whether digits go on from `at` for more than an int holds: json-glib would make -1 of it. */
+static gboolean
+is_huge (const char *text, gsize length, gsize at)
+{
+  gsize n = 0;
+
+  if (!g_ascii_isdigit (text[at]) || (at > 0 && strchr ("0123456789.", text[at - 1])))
+    return FALSE;
+  while (at + n < length && g_ascii_isdigit (text[at + n]))
+    n++;
+  return n > MAX_DIGITS;
+}
 
 /* What is wrong with a text before json-glib sees it, or NULL: brackets outside of strings that
  * nest deeper or values that are more than anything meaningful, and what json-glib would take
@@ -43,6 +57,8 @@ find_fault (const char *text, gsize length)
         return "longer than any model's";
     } else if (!g_ascii_isalnum (c) && !strchr (":+-. \t\r\n", c)) {
       return "no JSON";
+    } else if (is_huge (text, length, i)) {
+      return "no JSON of numbers that anything could use";
     }
   }
   return values > MAX_VALUES ? "longer than any model's" : NULL;

@@ -523,23 +523,19 @@ lf_model_config_merge_json (
   g_autoptr (JsonGenerator) generator = json_generator_new ();
   g_autoptr (JsonParser) parser =
       base ? lf_json_parse ("", "description", base, strlen (base), NULL) : NULL;
+  JsonObject *object = json_node_get_object (node);
   JsonObjectIter iter;
   const char *member;
   JsonNode *value;
 
-  json_generator_set_root (generator, node);
   if (parser) {
-    JsonObject *root = lf_json_root (parser);
-
-    json_object_iter_init_ordered (&iter, json_node_get_object (node));
+    json_object_iter_init_ordered (&iter, lf_json_root (parser));
     while (json_object_iter_next_ordered (&iter, &member, &value))
-      json_object_set_member (root, member, json_node_copy (value));
-    if (!has_text && json_object_has_member (root, "text_encoder"))
-      json_object_remove_member (root, "text_encoder");
-    if (!has_decoder && json_object_has_member (root, "decoder"))
-      json_object_remove_member (root, "decoder");
-    json_generator_set_root (generator, json_parser_get_root (parser));
+      if (JSON_NODE_HOLDS_VALUE (value) && json_node_get_value_type (value) == G_TYPE_STRING
+          && !json_object_has_member (object, member))
+        json_object_set_member (object, member, json_node_copy (value));
   }
+  json_generator_set_root (generator, node);
   return json_generator_to_data (generator, NULL);
 }
 

@@ -30,7 +30,7 @@ gboolean lf_model_config_check (const LfModelConfig *config, const char *path, G
 char *lf_model_config_to_json (
     const LfModelConfig *config, gboolean has_text, gboolean has_decoder);
 
-/* The same; what else `base` (such a JSON, or NULL) says, a license for one, stays. */
+/* The same; other texts in `base` (such a JSON, or NULL), a license for one, stay. */
 char *lf_model_config_merge_json (
     const LfModelConfig *config, const char *base, gboolean has_text, gboolean has_decoder);
 

@@ -530,6 +530,8 @@ add_from_directory (LfFound *found, const char *path, Content content, GHashTabl
   g_autoptr (GPtrArray) group =
       content == CONTENT_INDEX ? read_index (path, &error) : list_shards (path, &error);
   gboolean found_one;
+  gsize stem;
+  gint count;
   guint i;
 
   for (i = 0; group && i < group->len; i++)
@@ -540,6 +542,11 @@ add_from_directory (LfFound *found, const char *path, Content content, GHashTabl
     return;
   }
   g_info ("left aside: %s", error->message);
+  /* one word for all shards of a file of which some are missing */
+  for (i = 0; !group && content == CONTENT_TENSORS && i < found->problems->len; i++)
+    if (parse_shard (path, &stem, &count)
+        && !strncmp (g_ptr_array_index (found->problems, i), path, stem))
+      return;
   g_ptr_array_add (found->problems, g_strdup (error->message));
 }
 

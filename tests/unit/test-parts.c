@@ -2,33 +2,17 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <glib/gstdio.h>
-#include <string.h>
+#include <zip.h>
 
 #include "core/container-private.h"
-#include "core/json.h"
 #include "core/modelfiles.h"
 #include "core/modelkeys.h"
+#include "scratch.h"
 
-/* A directory that goes away with all in it. */
 typedef struct
 {
-  char *path;
+  char *path; /* a directory that goes away with all in it */
 } Place;
-
-static void
-remove_tree (const char *path)
-{
-  g_autoptr (GDir) dir = g_dir_open (path, 0, NULL);
-  const char *name;
-
-  while (dir && (name = g_dir_read_name (dir))) {
-    g_autofree char *full = g_build_filename (path, name, NULL);
-
-    remove_tree (full);
-  }
-  g_assert_cmpint (g_remove (path), ==, 0);
-}
 
 static void
 place_setup (Place *place, gconstpointer data)
@@ -40,7 +24,7 @@ place_setup (Place *place, gconstpointer data)
 static void
 place_teardown (Place *place, gconstpointer data)
 {
-  remove_tree (place->path);
+  scratch_remove (place->path);
   g_free (place->path);
 }
 
@@ -273,9 +257,12 @@ test_problems (Place *place, gconstpointer data)
   assert_no_model (place, ".", NULL, LF_ERROR_NOT_FOUND, "no transformer", "damaged.pt");
   write_text (place, "damaged.pt", "version https://git-lfs.github.com/spec/v1\noid sha256:00\n");
   assert_no_model (place, ".", NULL, LF_ERROR_NOT_FOUND, "damaged.pt", "git lfs pull");
+  write_tensors (place, "t-1-of-3.safetensors", NULL, TRANSFORMER_A (""));
+  write_tensors (place, "t-2-of-3.safetensors", NULL, TRANSFORMER_B (""));
+  assert_no_model (place, ".", NULL, LF_ERROR_NOT_FOUND, "damaged.pt", "2 of the 3 shards");
   write_tensors (place, "whole.safetensors", NULL, TRANSFORMER (""));
   files = open_model (place, ".", NULL);
-  g_assert_cmpuint (lf_model_files_get_problems (files)->len, ==, 1);
+  g_assert_cmpuint (lf_model_files_get_problems (files)->len, ==, 2);
   g_assert_nonnull (
       strstr (g_ptr_array_index (lf_model_files_get_problems (files), 0), "damaged.pt"));
 }
@@ -354,6 +341,24 @@ test_tokenizer (Place *place, gconstpointer data)
 
 #define DESCRIPTION                                                                                \
   "{\\\"format\\\":1,\\\"name\\\":\\\"p\\\",\\\"transformer\\\":{\\\"heads\\\":2}}"
+
+/* The text encoder as transformers names it, its tokenizer inside. */
+static void
+test_transformers_text (Place *place, gconstpointer data)
+{
+#define ATTENTION "encoder.block.0.layer.0.SelfAttention."
+  g_autoptr (LfModelFiles) files = NULL;
+
+  write_tensors (place, "t.safetensors", NULL, TRANSFORMER (""));
+  write_tensors (place, "e.safetensors", NULL,
+      "shared.weight F32 10,8\nencoder.embed_tokens.weight F32 10,8\n" ATTENTION
+      "q.weight F32 8,8\n" ATTENTION "relative_attention_bias.weight F32 32,2\n"
+      "encoder.block.0.layer.1.DenseReluDense.wi_0.weight F32 12,8\nspiece_model U8 9");
+#undef ATTENTION
+  files = open_model (place, ".", NULL);
+  g_assert_cmpint (lf_model_files_get_config (files)->text.ffn_dim, ==, 12);
+  g_assert_nonnull (lf_model_files_get_tokenizer_path (files));
+}
 
 static void
 test_packed (Place *place, gconstpointer data)
@@ -448,49 +453,6 @@ test_scales (Place *place, gconstpointer data)
   }
 }
 
-/* ------------------------------------------------------------------------ JSON */
-
-static void
-test_json (void)
-{
-  static const struct
-  {
-    const char *text, *word;
-  } cases[] = {
-      {"{\"a\":1,\"a\":1}", "two members"},
-      {"{\"a\":{\"b\":1,\"b\":2}}", "two members"},
-      {"{\"a\":1 /* \" */ }", "no JSON"},
-      {"{\"a\":1} // [", "no JSON"},
-      {"{'a':1}", "no JSON"},
-      {"{\"a\":[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]}", "nested"},
-      {"{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[\"", "no JSON"},
-      {"", "no JSON"},
-      {"7", "no JSON object"},
-      {"{\"a\":NaN}", "no JSON"},
-  };
-  g_autoptr (GString) many = g_string_new ("{\"a\":[0");
-  g_autoptr (JsonParser) good = NULL;
-  g_autoptr (GError) error = NULL;
-  guint i;
-
-  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
-    g_autoptr (GError) bad = NULL;
-
-    g_test_message ("%s", cases[i].text);
-    g_assert_null (lf_json_parse ("file", "text", cases[i].text, strlen (cases[i].text), &bad));
-    g_assert_error (bad, LF_ERROR, LF_ERROR_INVALID_FILE);
-    g_assert_nonnull (strstr (bad->message, cases[i].word));
-  }
-  for (i = 0; i < 2000000; i++)
-    g_string_append (many, ",0");
-  g_string_append (many, "]}");
-  g_assert_null (lf_json_parse ("file", "text", many->str, many->len, &error));
-  g_assert_nonnull (strstr (error->message, "longer"));
-  g_clear_error (&error);
-  good = lf_json_parse ("file", "text", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}", 25, &error);
-  g_assert_no_error (error);
-}
-
 /* ------------------------------------------------------------------ large archives */
 
 static void
@@ -582,6 +544,100 @@ test_wide_archive (void)
   }
 }
 
+/* Whatever single byte of a file is wrong, it opens and reads, or says in one line why not. */
+static void
+test_every_byte (void)
+{
+  static const char *const names[] = {"odd.pt", "odd.safetensors"};
+  static const guint8 masks[] = {0xff, 0x01, 0x80};
+  guint i, refused = 0;
+  gsize size, at;
+
+  for (i = 0; i < G_N_ELEMENTS (names); i++) {
+    g_autofree char *path = g_build_filename (g_getenv ("LF_GOLDEN_DATA"), "torch", names[i], NULL);
+    g_autofree char *contents = NULL;
+
+    g_assert_true (g_file_get_contents (path, &contents, &size, NULL));
+    for (at = 0; at < size * G_N_ELEMENTS (masks); at++) {
+      g_autofree char *flipped = g_memdup2 (contents, size);
+      g_autoptr (GBytes) bytes = g_bytes_new_static (flipped, size);
+      g_autoptr (GError) error = NULL;
+      g_autoptr (LfContainer) c = NULL;
+      guint j;
+
+      flipped[at / G_N_ELEMENTS (masks)] ^= masks[at % G_N_ELEMENTS (masks)];
+      c = lf_container_open_bytes ("flipped", bytes, &error);
+      if (!c) {
+        refused++;
+        g_assert_true (error->domain == LF_ERROR);
+        g_assert_true (g_str_has_prefix (error->message, "flipped: "));
+        g_assert_null (strchr (error->message, '\n'));
+        continue;
+      }
+      for (j = 0; j < lf_container_get_size (c); j++) {
+        const LfTensorInfo *t = lf_container_get_tensor (c, j);
+        g_autofree float *values = g_new (float, t->count + 1);
+
+        g_assert_cmpint (t->count, <=, (gint64) size);
+        g_assert_true (lf_container_read (c, t, 0, t->count, LF_DTYPE_F32, values, &error));
+      }
+    }
+  }
+  /* most bytes are contents; but there are headers, too */
+  g_assert_cmpuint (refused, >, 1000);
+}
+
+/* What plain damage does not make: pickles that are well formed and wrong. */
+static void
+test_wrong_pickles (Place *place, gconstpointer data)
+{
+#define TENSOR(shape, stride)                                                                      \
+  "X\x01\0\0\0tctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"      \
+  "X\x01\0\0\0000X\x03\0\0\0cpuK\x04tQK\0" shape stride "\x89"                                     \
+  "ccollections\nOrderedDict\n)RtR"
+#define CASE(pickle, word)                                                                         \
+  {                                                                                                \
+    pickle, sizeof (pickle) - 1, word                                                              \
+  }
+  static const struct
+  {
+    const char *pickle;
+    gsize size;
+    const char *word;
+  } cases[] = {
+      CASE ("\x80\x02}(" TENSOR ("K\x04\x85", "K\x01\x85") TENSOR ("K\x04\x85", "K\x01\x85") "u.",
+          "it is there twice"),
+      CASE ("\x80\x02}(" TENSOR ("M\xff\xff\x85", "K\0\x85") "u.", "more elements"),
+      CASE ("\x80\x02}(" TENSOR ("K\x04\x85", "J\xff\xff\xff\xff\x85") "u.", "beyond its data"),
+      CASE ("\x80\x02}(" TENSOR ("J\xfc\xff\xff\xff\x85", "K\x01\x85") "u.", "shape is impossible"),
+  };
+#undef TENSOR
+  static const float storage[4] = {1, 2, 3, 4};
+  g_autofree char *path = in_place (place, "wrong.pt");
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (cases); i++) {
+    zip_t *zip = zip_open (path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    g_autoptr (LfContainer) c = NULL;
+    g_autoptr (GError) error = NULL;
+    zip_int64_t entry;
+
+    entry = zip_file_add (
+        zip, "x/data.pkl", zip_source_buffer (zip, cases[i].pickle, cases[i].size, 0), 0);
+    zip_set_file_compression (zip, entry, ZIP_CM_STORE, 0);
+    entry =
+        zip_file_add (zip, "x/data/0", zip_source_buffer (zip, storage, sizeof (storage), 0), 0);
+    zip_set_file_compression (zip, entry, ZIP_CM_STORE, 0);
+    g_assert_cmpint (zip_close (zip), ==, 0);
+    c = lf_container_open (path, &error);
+    g_assert_null (c);
+    g_test_message ("%s", error->message);
+    g_assert_error (error, LF_ERROR, LF_ERROR_INVALID_FILE);
+    g_assert_nonnull (strstr (error->message, "wrong.pt: tensor t: "));
+    g_assert_nonnull (strstr (error->message, cases[i].word));
+  }
+}
+
 int
 main (int argc, char **argv)
 {
@@ -593,10 +649,12 @@ main (int argc, char **argv)
   ADD ("/parts/problems", test_problems);
   ADD ("/parts/index", test_index);
   ADD ("/parts/tokenizer", test_tokenizer);
+  ADD ("/parts/transformers-text", test_transformers_text);
   ADD ("/parts/packed", test_packed);
   ADD ("/parts/scales", test_scales);
-  g_test_add_func ("/parts/json", test_json);
   g_test_add_func ("/parts/wide-archive", test_wide_archive);
+  g_test_add_func ("/parts/every-byte", test_every_byte);
+  ADD ("/parts/wrong-pickles", test_wrong_pickles);
 #undef ADD
   return g_test_run ();
 }
