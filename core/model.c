@@ -200,22 +200,36 @@ lf_model_get_bytes (LfModel *model)
          + (model->decoder ? lf_decoder_get_bytes (model->decoder) : 0);
 }
 
+/* "; " and why files that may be the missing part are none; free with g_free. */
+static char *
+describe_problems (LfModel *model)
+{
+  GPtrArray *problems = lf_model_files_get_problems (model->files);
+  GString *text = g_string_new (NULL);
+  guint i;
+
+  for (i = 0; i < MIN (problems->len, 3); i++)
+    g_string_append_printf (text, "; %s", (const char *) g_ptr_array_index (problems, i));
+  return g_string_free (text, FALSE);
+}
+
 static gboolean
 check_text (LfModel *model, GError **error)
 {
+  g_autofree char *problems = describe_problems (model);
   const char *transformer = lf_model_files_get_path (model->files, LF_PART_TRANSFORMER);
   const char *text = lf_model_files_get_path (model->files, LF_PART_TEXT_ENCODER);
 
   if (!model->text)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
         "%s: there is no text encoder; put models_t5_umt5-xxl-enc-bf16.pth beside the "
-        "transformer, or set text-encoder",
-        model->path);
+        "transformer, or set text-encoder%s",
+        model->path, problems);
   else if (!model->tokenizer)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
         "%s: there is no tokenizer; put google/umt5-xxl's spiece.model beside the text encoder, "
-        "or set tokenizer",
-        model->path);
+        "or set tokenizer%s",
+        model->path, problems);
   else if (lf_text_encoder_get_dim (model->text) != model->config->transformer.text_dim)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
         "%s gives text embeddings of width %d, but %s takes %d: they belong to different models",
@@ -234,11 +248,13 @@ check_text (LfModel *model, GError **error)
 gboolean
 lf_model_check (LfModel *model, GError **error)
 {
+  g_autofree char *problems = describe_problems (model);
+
   if (!model->decoder)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
         "%s: there is no video decoder; put Wan2.1_VAE.pth, lightvaew2_1.pth or taew2_1.pth "
-        "beside the transformer, or set decoder",
-        model->path);
+        "beside the transformer, or set decoder%s",
+        model->path, problems);
   else if (lf_decoder_get_latent_channels (model->decoder) != model->config->transformer.z)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
         "%s decodes latents of %d channels, but %s makes %d: they belong to different models",

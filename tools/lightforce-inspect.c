@@ -32,7 +32,7 @@ static char *
 describe_types (LfModelFiles *files, LfPart part)
 {
   g_autoptr (GPtrArray) names = lf_model_files_list (files, part);
-  guint64 counts[LF_N_DTYPES] = {0}, total = 0;
+  guint64 counts[LF_N_DTYPES] = {0}, total = 0, bytes = 0;
   GString *text = g_string_new (NULL);
   LfWeightRef ref;
   guint i;
@@ -47,7 +47,9 @@ describe_types (LfModelFiles *files, LfPart part)
       g_string_append_printf (text, "%s%s", text->len ? ", " : "", lf_dtype_name (i));
     if (counts[i] && counts[i] != total)
       g_string_append_printf (text, " %.3g%%", 100.0 * counts[i] / total);
+    bytes += counts[i] * lf_dtype_size (i);
   }
+  g_string_append_printf (text, ", %.1f MiB", bytes / 1048576.0);
   return g_string_free (text, FALSE);
 }
 
