@@ -30,6 +30,11 @@
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * Every frame carries the custom meta `LightforceMeta` (see gst_buffer_get_custom_meta()) with the
+ * fields `chunk` (guint64), `frame-in-chunk` (uint), `seed` (guint64), `prompt-serial` (uint) and
+ * `sparsity` (double, share of key blocks that attention left out). Elements that only change
+ * format or size keep it.
+ *
  * ## Example launch lines
  *
  * |[
@@ -229,6 +234,7 @@ make_frame (LightforceSrc *self, GstBuffer **frame)
           self->output, chunk, (gint) (self->next_frame - chunk->first_picture), buffer))
     goto not_written;
   stamp (self, buffer);
+  lf_src_add_meta (buffer, chunk, self->next_frame);
   if (self->item->prompt) {
     lf_src_post_prompt (GST_ELEMENT (self), self->item->prompt, chunk->prompt_serial,
         self->next_frame, GST_BUFFER_PTS (buffer));
@@ -552,6 +558,7 @@ lf_src_class_init (LightforceSrcClass *klass)
   guint last;
 
   GST_DEBUG_CATEGORY_INIT (lightforcesrc_debug, "lightforcesrc", 0, "lightforcesrc element");
+  lf_src_register_meta ();
   object_class->set_property = lf_src_set_property;
   object_class->get_property = lf_src_get_property;
   object_class->finalize = lf_src_finalize;

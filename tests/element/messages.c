@@ -228,6 +228,35 @@ GST_START_TEST (test_prompt_change)
 }
 GST_END_TEST;
 
+/* -------------------------------------------------------------------------- meta */
+
+/* Each frame says where it comes from, behind a conversion, too. */
+GST_START_TEST (test_meta)
+{
+  Rig *rig = rig_new_full (
+      "num-buffers=30 seed=7", NULL, "videoconvert ! video/x-raw,format=NV12 ! fakesink name=sink");
+  guint i, in_chunk, serial;
+  guint64 chunk, seed;
+  gdouble sparsity;
+
+  rig_run_to_eos (rig);
+  for (i = 0; i < 30; i++) {
+    GstCustomMeta *meta = gst_buffer_get_custom_meta (rig_frame (rig, i), "LightforceMeta");
+
+    fail_unless (meta != NULL);
+    fail_unless (gst_structure_get (gst_custom_meta_get_structure (meta), "chunk", G_TYPE_UINT64,
+        &chunk, "frame-in-chunk", G_TYPE_UINT, &in_chunk, "seed", G_TYPE_UINT64, &seed,
+        "prompt-serial", G_TYPE_UINT, &serial, "sparsity", G_TYPE_DOUBLE, &sparsity, NULL));
+    fail_unless_equals_uint64 (chunk, i < 9 ? 0 : 1 + (i - 9) / 12);
+    fail_unless_equals_int (in_chunk, i < 9 ? i : (i - 9) % 12);
+    fail_unless_equals_uint64 (seed, 7);
+    fail_unless_equals_int (serial, 0);
+    fail_unless (sparsity >= 0 && sparsity < 1);
+  }
+  rig_free (rig);
+}
+GST_END_TEST;
+
 static gint stop_changing;
 
 static gpointer
@@ -525,6 +554,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_settings_arrive);
   tcase_add_test (tc, test_controlled_sparsity);
   tcase_add_test (tc, test_stats);
+  tcase_add_test (tc, test_meta);
 }
 
 int
