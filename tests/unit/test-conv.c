@@ -6,32 +6,7 @@
 #include <string.h>
 
 #include "kernels/cpu/conv.h"
-
-typedef struct
-{
-  LfBackend *be;
-  LfQueue *q;
-} Fixture;
-
-static Fixture
-open_cpu (gint threads)
-{
-  g_autoptr (GError) error = NULL;
-  Fixture f;
-
-  f.be = lf_backend_open ("cpu", &error);
-  g_assert_no_error (error);
-  f.q = f.be->ops->queue_new (f.be, threads, &error);
-  g_assert_no_error (error);
-  return f;
-}
-
-static void
-close_cpu (Fixture *f)
-{
-  f->be->ops->queue_free (f->q);
-  lf_backend_close (f->be);
-}
+#include "tests/unit/cpu-fixture.h"
 
 static float *
 random_floats (GRand *rand, gsize count)

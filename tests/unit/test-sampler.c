@@ -9,6 +9,7 @@
 #include "core/philox.h"
 #include "core/sampler.h"
 #include "core/sparsity.h"
+#include "tests/unit/cpu-fixture.h"
 
 /* Known answers of the authors' Random123 library (file kat_vectors, philox 4x32 10). */
 static void
@@ -32,32 +33,6 @@ test_philox (void)
     for (j = 0; j < 4; j++)
       g_assert_cmphex (out[j], ==, cases[i].expected[j]);
   }
-}
-
-typedef struct
-{
-  LfBackend *be;
-  LfQueue *q;
-} Fixture;
-
-static Fixture
-open_cpu (gint threads)
-{
-  g_autoptr (GError) error = NULL;
-  Fixture f;
-
-  f.be = lf_backend_open ("cpu", &error);
-  g_assert_no_error (error);
-  f.q = f.be->ops->queue_new (f.be, threads, &error);
-  g_assert_no_error (error);
-  return f;
-}
-
-static void
-close_cpu (Fixture *f)
-{
-  f->be->ops->queue_free (f->q);
-  lf_backend_close (f->be);
 }
 
 static void
