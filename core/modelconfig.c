@@ -516,7 +516,7 @@ build_description (const LfModelConfig *c, gboolean has_text, gboolean has_decod
 }
 
 char *
-lf_model_config_merge_json (
+lf_model_config_to_json (
     const LfModelConfig *config, const char *base, gboolean has_text, gboolean has_decoder)
 {
   g_autoptr (JsonNode) node = build_description (config, has_text, has_decoder);
@@ -537,10 +537,4 @@ lf_model_config_merge_json (
   }
   json_generator_set_root (generator, node);
   return json_generator_to_data (generator, NULL);
-}
-
-char *
-lf_model_config_to_json (const LfModelConfig *config, gboolean has_text, gboolean has_decoder)
-{
-  return lf_model_config_merge_json (config, NULL, has_text, has_decoder);
 }

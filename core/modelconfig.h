@@ -26,12 +26,9 @@ gboolean lf_model_config_parse (LfModelConfig *config, const char *path, const c
 /* Whether the numbers go together; the error begins with `path`. */
 gboolean lf_model_config_check (const LfModelConfig *config, const char *path, GError **error);
 
-/* The JSON that lf_model_config_parse reads back; free with g_free. */
+/* The JSON that lf_model_config_parse reads back; other texts in `base` (such a JSON, or NULL), a
+ * license for one, stay. Free with g_free. */
 char *lf_model_config_to_json (
-    const LfModelConfig *config, gboolean has_text, gboolean has_decoder);
-
-/* The same; other texts in `base` (such a JSON, or NULL), a license for one, stay. */
-char *lf_model_config_merge_json (
     const LfModelConfig *config, const char *base, gboolean has_text, gboolean has_decoder);
 
 G_END_DECLS

@@ -105,7 +105,7 @@ append_json_string (GString *s, const char *text)
 static GString *
 make_header (const LfModelFiles *files, const GArray *entries)
 {
-  g_autofree char *description = lf_model_config_merge_json (lf_model_files_get_config (files),
+  g_autofree char *description = lf_model_config_to_json (lf_model_files_get_config (files),
       lf_model_files_get_description (files), lf_model_files_has (files, LF_PART_TEXT_ENCODER),
       lf_model_files_has (files, LF_PART_DECODER));
   GString *s = g_string_new ("{\"__metadata__\":{\"lightforce\":");

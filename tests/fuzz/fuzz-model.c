@@ -31,10 +31,10 @@ LLVMFuzzerTestOneInput (const guint8 *data, gsize size)
   config.transformer.ffn_dim = MAX (config.transformer.ffn_dim, 1);
   config.transformer.freq_dim = MAX (config.transformer.freq_dim, 2);
   config.transformer.text_dim = MAX (config.transformer.text_dim, 1);
-  first = lf_model_config_merge_json (&config, text, FALSE, TRUE);
+  first = lf_model_config_to_json (&config, text, FALSE, TRUE);
   lf_model_config_parse (&again, "fuzzed", first, strlen (first), all, &failure);
   g_assert_no_error (failure);
-  second = lf_model_config_merge_json (&again, first, FALSE, TRUE);
+  second = lf_model_config_to_json (&again, first, FALSE, TRUE);
   g_assert_cmpstr (first, ==, second);
   g_free (config.name);
   g_free (again.name);

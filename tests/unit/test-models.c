@@ -400,7 +400,7 @@ test_merged_description (void)
   config.transformer.dim = config.transformer.layers = config.transformer.ffn_dim = 4;
   config.transformer.heads = config.transformer.text_dim = config.transformer.z = 1;
   config.transformer.freq_dim = 2;
-  json = lf_model_config_merge_json (&config, base, FALSE, FALSE);
+  json = lf_model_config_to_json (&config, base, FALSE, FALSE);
   g_test_message ("%s", json);
   g_assert_nonnull (strstr (json, "\"license\":\"MIT\""));
   g_assert_null (strstr (json, "1e"));

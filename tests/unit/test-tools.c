@@ -172,8 +172,8 @@ test_repack (void)
   b = lf_model_files_open (to, NULL, &error);
   g_assert_no_error (error);
   g_assert_cmpstr (lf_model_files_get_config (a)->name, ==, lf_model_files_get_config (b)->name);
-  p = lf_model_config_to_json (lf_model_files_get_config (a), TRUE, TRUE);
-  q = lf_model_config_to_json (lf_model_files_get_config (b), TRUE, TRUE);
+  p = lf_model_config_to_json (lf_model_files_get_config (a), NULL, TRUE, TRUE);
+  q = lf_model_config_to_json (lf_model_files_get_config (b), NULL, TRUE, TRUE);
   g_assert_cmpstr (p, ==, q);
   x = lf_model_files_get_tokenizer (a);
   y = lf_model_files_get_tokenizer (b);
