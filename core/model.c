@@ -200,23 +200,10 @@ lf_model_get_bytes (LfModel *model)
          + (model->decoder ? lf_decoder_get_bytes (model->decoder) : 0);
 }
 
-/* "; " and why files that may be the missing part are none; free with g_free. */
-static char *
-describe_problems (LfModel *model)
-{
-  GPtrArray *problems = lf_model_files_get_problems (model->files);
-  GString *text = g_string_new (NULL);
-  guint i;
-
-  for (i = 0; i < MIN (problems->len, 3); i++)
-    g_string_append_printf (text, "; %s", (const char *) g_ptr_array_index (problems, i));
-  return g_string_free (text, FALSE);
-}
-
 static gboolean
 check_text (LfModel *model, GError **error)
 {
-  g_autofree char *problems = describe_problems (model);
+  g_autofree char *problems = lf_join_problems (lf_model_files_get_problems (model->files), NULL);
   const char *transformer = lf_model_files_get_path (model->files, LF_PART_TRANSFORMER);
   const char *text = lf_model_files_get_path (model->files, LF_PART_TEXT_ENCODER);
 
@@ -248,7 +235,7 @@ check_text (LfModel *model, GError **error)
 gboolean
 lf_model_check (LfModel *model, GError **error)
 {
-  g_autofree char *problems = describe_problems (model);
+  g_autofree char *problems = lf_join_problems (lf_model_files_get_problems (model->files), NULL);
 
   if (!model->decoder)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,

@@ -82,16 +82,15 @@ choose (LfModelFiles *files, LfPart kind, const LfFound *found, GError **error)
   return TRUE;
 }
 
-/* The message of a file that looks as if it were the missing part, or what else to do. */
-static char *
-join_problems (const GPtrArray *problems, const char *otherwise)
+char *
+lf_join_problems (const GPtrArray *problems, const char *otherwise)
 {
   GString *text = g_string_new (NULL);
   guint i;
 
   for (i = 0; i < MIN (problems->len, 3); i++)
     g_string_append_printf (text, "; %s", (char *) g_ptr_array_index (problems, i));
-  if (!problems->len)
+  if (!problems->len && otherwise)
     g_string_append_printf (text, "; %s", otherwise);
   return g_string_free (text, FALSE);
 }
@@ -128,7 +127,7 @@ choose_option (LfModelFiles *files, LfPart kind, const char *path, GError **erro
         words[other->kind], words[kind]);
     return FALSE;
   }
-  more = join_problems (found->problems, "its tensors have other names");
+  more = lf_join_problems (found->problems, "its tensors have other names");
   g_set_error (
       error, LF_ERROR, LF_ERROR_INVALID_MODEL, "%s: this is no %s%s", path, words[kind], more);
   return FALSE;
@@ -312,7 +311,7 @@ lf_model_files_open (const char *path, const LfModelOptions *options, GError **e
   }
   if (!files->parts[LF_PART_TRANSFORMER]) {
     gboolean is_dir = g_file_test (path, G_FILE_TEST_IS_DIR);
-    g_autofree char *more = join_problems (
+    g_autofree char *more = lf_join_problems (
         files->problems, is_dir ? "put one here, such as long_video_gen.pt, or set transformer"
                                 : "name a directory with all parts, or a packed model");
 

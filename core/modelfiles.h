@@ -104,6 +104,10 @@ GPtrArray *lf_model_files_get_aside (const LfModelFiles *files);
 /* Messages about files that look as if they were of use and are not; borrowed. */
 GPtrArray *lf_model_files_get_problems (const LfModelFiles *files);
 
+/* The end of a message on a missing part: "; " and the first of the problems, which may be why, or
+ * `otherwise` (NULL: nothing) where there are none. Free with g_free. */
+char *lf_join_problems (const GPtrArray *problems, const char *otherwise);
+
 /* As lf_container_read, scales applied; `dtype` is F32, BF16 or F16 where there are scales. */
 gboolean lf_weight_read (
     const LfWeightRef *ref, gint64 first, gint64 count, LfDType dtype, void *dst, GError **error);
