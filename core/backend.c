@@ -23,12 +23,13 @@ check_operations (const LfBackend *be, GError **error)
 }
 
 static LfBackend *
-open_one (const LfBackendInfo *info, GError **error)
+open_one (const LfBackendInfo *info, LfPrecision precision, GError **error)
 {
   LfBackend *be = g_new0 (LfBackend, 1);
 
   be->name = info->name;
-  if (!info->open (be, error)) {
+  if (!info->open (be, precision, error)) {
+    g_free (be->device);
     g_free (be);
     return NULL;
   }
@@ -40,10 +41,11 @@ open_one (const LfBackendInfo *info, GError **error)
 }
 
 LfBackend *
-lf_backend_open (const char *name, GError **error)
+lf_backend_open (const char *name, LfPrecision precision, GError **error)
 {
   gboolean any = !name || !g_strcmp0 (name, "auto");
   g_autoptr (GString) names = g_string_new (NULL);
+  g_autoptr (GString) reasons = g_string_new (NULL);
   g_autoptr (GError) last = NULL;
   gint i;
 
@@ -52,16 +54,18 @@ lf_backend_open (const char *name, GError **error)
       LfBackend *be;
 
       g_clear_error (&last);
-      if ((be = open_one (lf_backends[i], &last)))
+      if ((be = open_one (lf_backends[i], precision, &last)))
         return be;
       g_info ("backend %s: %s", lf_backends[i]->name, last->message);
+      g_string_append_printf (
+          reasons, "%s%s: %s", i ? "; " : "", lf_backends[i]->name, last->message);
     } else if (g_str_equal (name, lf_backends[i]->name)) {
-      return open_one (lf_backends[i], error);
+      return open_one (lf_backends[i], precision, error);
     }
     g_string_append_printf (names, "%s%s", i ? ", " : "", lf_backends[i]->name);
   }
   if (last)
-    g_propagate_error (error, g_steal_pointer (&last));
+    g_set_error_literal (error, last->domain, last->code, i > 1 ? reasons->str : last->message);
   else
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
         "backend \"%s\" is not part of this build; it has: %s", name, names->str);
@@ -72,5 +76,6 @@ void
 lf_backend_close (LfBackend *be)
 {
   be->ops->close (be);
+  g_free (be->device);
   g_free (be);
 }

@@ -33,7 +33,7 @@ typedef struct
   LfDType dtype;      /* of weight */
   const void *weight; /* (n_out, n_in) dtype */
   const float *scale; /* (n_out) f32 for FP8, else NULL */
-  const float *bias;  /* (n_out) f32, or NULL */
+  const void *bias;   /* (n_out) act, or NULL */
   gint n_out, n_in;
 } LfLinear;
 
@@ -119,6 +119,15 @@ typedef enum
   LF_ACTIVATION_RELU
 } LfActivation;
 
+/* Memory of a backend in bytes. */
+typedef struct
+{
+  gsize used, peak; /* allocated now, and at most since the backend was opened */
+  gsize available;  /* what else could be; G_MAXSIZE where nobody knows */
+} LfMemory;
+
+#define LF_MAX_TAGS 256
+
 struct _LfBackendOps
 {
   void (*close) (LfBackend *be);
@@ -126,6 +135,7 @@ struct _LfBackendOps
   /* --- memory. alloc is zeroed and aligned to 256 bytes. */
   void *(*alloc) (LfBackend *be, gsize bytes, GError **error);
   void (*free) (LfBackend *be, void *mem);
+  void (*get_memory) (LfBackend *be, LfMemory *memory);
 
   /* --- queues. `threads` is a hint for CPU backends, 0: one a core. */
   LfQueue *(*queue_new) (LfBackend *be, gint threads, GError **error);
@@ -135,6 +145,12 @@ struct _LfBackendOps
   void (*upload) (LfQueue *q, void *dst, const void *src, gsize bytes);
   void (*download) (LfQueue *q, void *dst, const void *src, gsize bytes);
   void (*copy) (LfQueue *q, void *dst, const void *src, gsize bytes);
+  /* Time spent, for measurements. While profiling is on, all that was queued since the last
+   * mark counts for `tag` (0 .. LF_MAX_TAGS - 1); off, a mark costs nothing. After a wait,
+   * read_profile adds the seconds of each tag to `seconds` (LF_MAX_TAGS) and forgets them. */
+  void (*set_profiling) (LfQueue *q, gboolean on);
+  void (*mark) (LfQueue *q, gint tag);
+  void (*read_profile) (LfQueue *q, double *seconds);
   /* act <-> f32 */
   void (*from_float) (LfQueue *q, void *y, const float *x, gsize count);
   void (*to_float) (LfQueue *q, float *y, const void *x, gsize count);
@@ -142,6 +158,10 @@ struct _LfBackendOps
   /* --- linear algebra. y (rows, n_out) act with ldy elements a row, x (rows, n_in). */
   void (*linear) (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
       LfEpilogue epilogue, const float *gate);
+  /* FP8 weights: y (rows, n) e4m3 = x / scale of the row, scale (rows) f32 = largest |x| of
+   * the row / 448, or 1 where all are 0. x (rows, n) dtype: F32, BF16 or F16. */
+  void (*quantize) (
+      LfQueue *q, void *y, float *scale, const void *x, LfDType dtype, gsize rows, gint n);
 
   /* --- transformer */
   /* y = norm (x) (scale + one) + shift: layer norm over C; one is 1 for modulation and
@@ -153,7 +173,7 @@ struct _LfBackendOps
       gint rows, gint C, float eps);
   void (*qk_norm_rope) (LfQueue *q, const LfQkNormRope *a);
   /* Rotates kept keys: keys[slot] = rope (keys_plain[slot]) at time row i for slots[i].
-   * slots on the host (frames). */
+   * slots on the host (frames). keys and keys_plain may be the same. */
   void (*rotate_keys) (LfQueue *q, void *keys, const void *keys_plain, const LfRope *rope,
       const gint32 *slots, gint frames, gint n, gint heads, gint d);
   /* Means of `block` consecutive rows of x (rows, C) act; the last may be shorter.
@@ -163,6 +183,13 @@ struct _LfBackendOps
    * frame_blocks, C) and means (slots, C) f32. */
   void (*pool_frames) (LfQueue *q, float *pooled, float *means, const void *cache,
       const gint32 *slots, gint frames, gint n, gint C, gint block);
+  /* FP8 caches: the d values of one head of one token share a scale, largest |x| / 448.
+   * cache (slots, n, heads, d) e4m3, scales (slots, n, heads) f32, x (frames, n, C) act,
+   * slots on the host (frames). */
+  void (*compress_frames) (LfQueue *q, void *cache, float *scales, const void *x,
+      const gint32 *slots, gint frames, gint n, gint heads, gint d);
+  void (*expand_frames) (LfQueue *q, void *x, const void *cache, const float *scales,
+      const gint32 *slots, gint frames, gint n, gint heads, gint d);
   void (*select_blocks) (LfQueue *q, const LfSelectBlocks *a);
   void (*attention) (LfQueue *q, const LfAttention *a);
   /* Attention to the text. q, y (L, C), k, v (tokens, C) act; last_bias is added to the
@@ -224,8 +251,10 @@ struct _LfBackendOps
   /* y (frames, pixels, 2 C): each frame of x (frames, pixels, C) beside the one before it,
    * which for the first lies right in front of x in memory. */
   void (*beside_past) (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
-  /* (pixels, 3) act -> 8-bit R, G, B, 255: round (255 clamp (x scale + shift, 0, 1)). */
-  void (*to_rgbx) (LfQueue *q, guint8 *y, const void *x, gsize pixels, float scale, float shift);
+  /* Pictures (n, H, W, 3) act to `n` frames of the layout, one behind the other in y:
+   * clamp (x scale + shift, 0, 1) is R, G, B. */
+  void (*pictures_to_frames) (
+      LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout, float scale, float shift);
 };
 
 struct _LfBackend
@@ -233,9 +262,11 @@ struct _LfBackend
   const LfBackendOps *ops;
   const char *name;
   LfDType act;       /* type of activations */
+  LfPrecision precision; /* in use: not LF_PRECISION_AUTO */
   gsize float_limit; /* parts of a model up to this many bytes in f32 keep linear weights so;
                         larger ones have them in 16 bits */
   gpointer data;     /* the backend's own */
+  char *device;      /* what it computes on, for people: set when it opens, freed when it closes */
 };
 
 /* What can be opened: a table of these is compiled into the library (kernels/backends.c). */
@@ -243,14 +274,14 @@ typedef struct
 {
   const char *name;
   /* Returns FALSE with `error` saying why the device cannot be used. */
-  gboolean (*open) (LfBackend *be, GError **error);
+  gboolean (*open) (LfBackend *be, LfPrecision precision, GError **error);
 } LfBackendInfo;
 
 extern const LfBackendInfo *const lf_backends[]; /* best first, NULL at the end */
 
 /* Opens by name; "auto" or NULL takes the first that opens. Every operation is there or
  * opening fails. */
-LfBackend *lf_backend_open (const char *name, GError **error);
+LfBackend *lf_backend_open (const char *name, LfPrecision precision, GError **error);
 void lf_backend_close (LfBackend *be);
 
 G_END_DECLS

@@ -8,65 +8,92 @@
 
 #include "arena.h"
 
-/* Cuts the arena up for `slots` frames. */
-static void
-lay_out (const LfCache *cache, LfArena *arena, gint slots, LfCacheLayer *layers, float **latents)
+/* The memory of a cache for some number of slots. */
+typedef struct
 {
-  gsize act = lf_dtype_size (cache->backend->act);
-  gsize frame = (gsize) cache->n * cache->C * act;
-  gint i;
+  LfCacheLayer *layers;
+  float *latents;
+  void *open_keys, *open_values;
+} Places;
 
-  for (i = 0; i < cache->n_layers; i++) {
-    layers[i].keys = lf_arena_take (arena, slots * frame);
-    layers[i].values = lf_arena_take (arena, slots * frame);
-    layers[i].keys_plain = cache->relative ? lf_arena_take (arena, slots * frame) : NULL;
-    layers[i].pooled =
-        lf_arena_take (arena, (gsize) slots * cache->frame_blocks * cache->C * sizeof (float));
-    layers[i].means = lf_arena_take (arena, (gsize) slots * cache->C * sizeof (float));
-  }
-  *latents = lf_arena_take (arena, slots * cache->latent_floats * sizeof (float));
+/* Bytes of a frame's keys or values as they are kept. */
+static gsize
+kept_bytes (const LfCache *cache)
+{
+  return cache->fp8 ? (gsize) cache->n * cache->C : lf_cache_frame_bytes (cache);
 }
 
-/* Moves the contents of the first `cache->slots` slots to memory for more. */
+/* Cuts the arena up for `slots` frames. */
 static void
-copy_slots (LfCache *cache, LfQueue *q, const LfCacheLayer *to, float *latents)
+lay_out (const LfCache *cache, LfArena *arena, gint slots, Places *places)
 {
-  const LfBackendOps *ops = cache->backend->ops;
-  gsize slots = cache->slots;
-  gsize frame = (gsize) cache->n * cache->C * lf_dtype_size (cache->backend->act);
+  gsize kept = slots * kept_bytes (cache);
+  gsize scales = cache->fp8 ? (gsize) slots * cache->n * cache->heads * sizeof (float) : 0;
+  gsize open = cache->fp8 ? slots * lf_cache_frame_bytes (cache) : 0;
   gint i;
 
   for (i = 0; i < cache->n_layers; i++) {
-    const LfCacheLayer *from = &cache->layers[i];
+    LfCacheLayer *layer = &places->layers[i];
 
-    ops->copy (q, to[i].keys, from->keys, slots * frame);
-    ops->copy (q, to[i].values, from->values, slots * frame);
-    if (cache->relative)
-      ops->copy (q, to[i].keys_plain, from->keys_plain, slots * frame);
-    ops->copy (
-        q, to[i].pooled, from->pooled, slots * cache->frame_blocks * cache->C * sizeof (float));
-    ops->copy (q, to[i].means, from->means, slots * cache->C * sizeof (float));
+    layer->keys = lf_arena_take (arena, kept);
+    layer->values = lf_arena_take (arena, kept);
+    layer->keys_plain = cache->relative && !cache->fp8 ? lf_arena_take (arena, kept) : NULL;
+    layer->key_scales = lf_arena_take (arena, scales);
+    layer->value_scales = lf_arena_take (arena, scales);
+    layer->pooled =
+        lf_arena_take (arena, (gsize) slots * cache->frame_blocks * cache->C * sizeof (float));
+    layer->means = lf_arena_take (arena, (gsize) slots * cache->C * sizeof (float));
   }
-  ops->copy (q, latents, cache->latents, slots * cache->latent_floats * sizeof (float));
+  places->latents = lf_arena_take (arena, slots * cache->latent_floats * sizeof (float));
+  places->open_keys = lf_arena_take (arena, open);
+  places->open_values = lf_arena_take (arena, open);
+}
+
+/* Moves the contents of the first `cache->slots` slots to memory for more. Open frames are
+ * nobody's between two operations. */
+static void
+copy_slots (LfCache *cache, LfQueue *q, const Places *places)
+{
+  const LfBackendOps *ops = cache->backend->ops;
+  gsize slots = cache->slots, kept = slots * kept_bytes (cache);
+  gsize scales = slots * cache->n * cache->heads * sizeof (float);
+  gint i;
+
+  for (i = 0; i < cache->n_layers; i++) {
+    const LfCacheLayer *from = &cache->layers[i], *to = &places->layers[i];
+
+    ops->copy (q, to->keys, from->keys, kept);
+    ops->copy (q, to->values, from->values, kept);
+    if (to->keys_plain)
+      ops->copy (q, to->keys_plain, from->keys_plain, kept);
+    if (cache->fp8) {
+      ops->copy (q, to->key_scales, from->key_scales, scales);
+      ops->copy (q, to->value_scales, from->value_scales, scales);
+    }
+    ops->copy (
+        q, to->pooled, from->pooled, slots * cache->frame_blocks * cache->C * sizeof (float));
+    ops->copy (q, to->means, from->means, slots * cache->C * sizeof (float));
+  }
+  ops->copy (q, places->latents, cache->latents, slots * cache->latent_floats * sizeof (float));
 }
 
 static gboolean
 resize (LfCache *cache, LfQueue *q, gint slots, GError **error)
 {
   g_autofree LfCacheLayer *layers = g_new0 (LfCacheLayer, cache->n_layers);
+  Places places = {.layers = layers};
   LfArena arena = {0};
-  float *latents;
   void *memory;
   gint i;
 
-  lay_out (cache, &arena, slots, layers, &latents);
+  lay_out (cache, &arena, slots, &places);
   memory = cache->backend->ops->alloc (cache->backend, arena.used, error);
   if (!memory)
     return FALSE;
   arena = (LfArena){memory, 0};
-  lay_out (cache, &arena, slots, layers, &latents);
+  lay_out (cache, &arena, slots, &places);
   if (cache->memory) {
-    copy_slots (cache, q, layers, latents);
+    copy_slots (cache, q, &places);
     if (!cache->backend->ops->wait (q, error)) {
       cache->backend->ops->free (cache->backend, memory);
       return FALSE;
@@ -74,14 +101,18 @@ resize (LfCache *cache, LfQueue *q, gint slots, GError **error)
     cache->backend->ops->free (cache->backend, cache->memory);
   }
   memcpy (cache->layers, layers, cache->n_layers * sizeof (LfCacheLayer));
-  cache->latents = latents;
+  cache->latents = places.latents;
+  cache->open_keys = places.open_keys;
+  cache->open_values = places.open_values;
   cache->memory = memory;
   cache->bytes = arena.used;
   cache->visible = g_renew (gint32, cache->visible, slots);
+  cache->in_order = g_renew (gint32, cache->in_order, slots);
   cache->frame = g_renew (gint64, cache->frame, slots);
   cache->rotated_at = g_renew (gint32, cache->rotated_at, slots);
   cache->has_pooled = g_renew (gboolean, cache->has_pooled, slots);
   for (i = cache->slots; i < slots; i++) {
+    cache->in_order[i] = i;
     cache->rotated_at[i] = -1;
     cache->has_pooled[i] = FALSE;
   }
@@ -105,6 +136,7 @@ lf_cache_new (LfBackend *backend, const LfCacheShape *shape, GError **error)
   cache->window = shape->window;
   cache->sink = shape->sink;
   cache->relative = shape->relative;
+  cache->fp8 = shape->fp8;
   cache->latent_floats = shape->latent_floats;
   cache->layers = g_new0 (LfCacheLayer, shape->n_layers);
   if (!resize (cache, NULL, shape->window > 0 ? shape->window : shape->reserve, error))
@@ -119,6 +151,7 @@ lf_cache_free (LfCache *cache)
     cache->backend->ops->free (cache->backend, cache->memory);
   g_free (cache->layers);
   g_free (cache->visible);
+  g_free (cache->in_order);
   g_free (cache->frame);
   g_free (cache->rotated_at);
   g_free (cache->has_pooled);
@@ -195,4 +228,32 @@ lf_cache_commit (LfCache *cache)
   cache->past += cache->current;
   cache->frames_done += cache->current;
   cache->current = 0;
+}
+
+void
+lf_cache_open (const LfCache *cache, LfQueue *q, gint layer, gboolean values)
+{
+  const LfBackendOps *ops = cache->backend->ops;
+  const LfCacheLayer *kept = &cache->layers[layer];
+
+  if (!cache->past)
+    return;
+  ops->expand_frames (q, cache->open_keys, kept->keys, kept->key_scales, cache->visible,
+      cache->past, cache->n, cache->heads, cache->d);
+  if (values)
+    ops->expand_frames (q, cache->open_values, kept->values, kept->value_scales, cache->visible,
+        cache->past, cache->n, cache->heads, cache->d);
+}
+
+void
+lf_cache_keep (const LfCache *cache, LfQueue *q, gint layer, const void *keys, const void *values)
+{
+  const LfBackendOps *ops = cache->backend->ops;
+  const LfCacheLayer *kept = &cache->layers[layer];
+  const gint32 *slots = lf_cache_current_slots (cache);
+
+  ops->compress_frames (q, kept->keys, kept->key_scales, keys, slots, cache->current, cache->n,
+      cache->heads, cache->d);
+  ops->compress_frames (q, kept->values, kept->value_scales, values, slots, cache->current,
+      cache->n, cache->heads, cache->d);
 }

@@ -36,8 +36,8 @@ gint lf_decoder_state_get_pictures (const LfDecoderState *state, gint frames);
 
 /* Decodes latents (frames, Z, H, W) f32 in backend memory. Returns pictures (n, 8H, 8W, 3)
  * act in backend memory, valid until the next call; `n` is their number. Values are
- * meant to be -1..1 (Wan VAE) or 0..1 (TAEHV); what lies outside is left to to_rgbx, which
- * clamps. */
+ * meant to be -1..1 (Wan VAE) or 0..1 (TAEHV); what lies outside is left to
+ * pictures_to_frames, which clamps. */
 const void *lf_decoder_decode (
     LfDecoderState *state, LfQueue *q, const float *latents, gint frames, gint *n);
 

@@ -50,10 +50,29 @@ LF_API const char *lf_version (void);
 
 typedef struct _LfModel LfModel;
 
-/* How a model is loaded. Zero-initialise; NULL members mean the default. */
+/* What a model computes in. */
+typedef enum
+{
+  LF_PRECISION_AUTO, /* fp32 on the CPU, bf16 on a GPU */
+  LF_PRECISION_FP32,
+  LF_PRECISION_BF16,
+  LF_PRECISION_FP8 /* bf16, with FP8 (e4m3) in the linear layers of the transformer's blocks */
+} LfPrecision;
+
+/* Where the text encoder is between two prompts. */
+typedef enum
+{
+  LF_TEXT_RESIDENCY_KEEP,    /* in the backend's memory */
+  LF_TEXT_RESIDENCY_RELEASE, /* nowhere: it is loaded for each prompt */
+  LF_TEXT_RESIDENCY_CPU      /* in host memory, where it computes, too */
+} LfTextResidency;
+
+/* How a model is loaded. Zero-initialise; NULL and 0 members mean the default. */
 typedef struct
 {
   const char *backend;     /* "auto", "cpu" or "cuda" */
+  LfPrecision precision;
+  LfTextResidency text_residency;
   const char *transformer; /* paths that replace single parts of the model */
   const char *text_encoder;
   const char *tokenizer;
@@ -78,6 +97,7 @@ typedef struct
 {
   const char *name;
   const char *backend; /* the backend in use: "cpu", "cuda" */
+  LfPrecision precision; /* in use: not LF_PRECISION_AUTO */
   gint width, height;  /* native picture size, pixels */
   gint size_step;      /* width and height must be multiples of this */
   gint fps_n, fps_d;   /* native pictures a second */
@@ -114,6 +134,41 @@ LF_API const char *lf_default_model_path (void);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfModel, lf_model_unref)
 
+/* ---------------------------------------------------------------- pictures */
+
+/* Formats of pictures; the names are GStreamer's. */
+typedef enum
+{
+  LF_FORMAT_RGBX, /* the fourth byte is 255: it serves as opaque alpha, too */
+  LF_FORMAT_BGRX,
+  LF_FORMAT_RGB,
+  LF_FORMAT_I420,
+  LF_FORMAT_NV12
+} LfFormat;
+
+/* From R, G, B to Y, Cb, Cr; video range (16..235, 16..240). */
+typedef enum
+{
+  LF_MATRIX_BT601,
+  LF_MATRIX_BT709
+} LfMatrix;
+
+/* How one picture lies in memory. Width and height may be odd: chroma planes are rounded up.
+ * Chroma is sited as MPEG-2 has it: on the left column of each pair, between its rows. */
+typedef struct
+{
+  LfFormat format;
+  LfMatrix matrix;
+  gint width, height;
+  gsize offset[3], stride[3]; /* bytes, of each plane and of its rows */
+  gsize size;                 /* bytes of a picture */
+} LfLayout;
+
+/* Rows and planes without gaps but those that make a stride a multiple of 4, which is what
+ * GStreamer has by default. */
+LF_API void lf_layout_init (
+    LfLayout *layout, LfFormat format, LfMatrix matrix, gint width, gint height);
+
 /* ----------------------------------------------------------------- streams */
 
 typedef struct _LfStream LfStream;
@@ -132,12 +187,15 @@ typedef struct
   const char *prompt; /* UTF-8; NULL: "" */
   guint64 seed;       /* same seed, same pictures on one backend */
   gint width, height; /* pixels; 0: the model's */
+  LfFormat format;    /* of the pictures; 0: RGBX */
+  LfMatrix matrix;    /* of their colours where they have luma and chroma */
   gint window, sink;  /* latent frames; -2: the model's */
   gint relative;      /* -1: the model's, else a boolean */
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
   gint blend_chunks;     /* chunks over which LF_PROMPT_SWITCH_BLEND goes */
   gboolean recache_sink; /* LF_PROMPT_SWITCH_RECACHE: sink frames too */
+  gboolean cache_fp8;    /* keep past keys and values in FP8: half the memory of bf16 */
   gint threads;          /* CPU threads of this stream; 0: one a core */
 } LfStreamConfig;
 
@@ -150,15 +208,13 @@ LF_API LfStream *lf_stream_new (
     LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error);
 LF_API void lf_stream_free (LfStream *stream);
 
-/* Pictures of one chunk: 8-bit R, G, B, 255 a pixel, full range, in host memory. */
+/* Pictures of one chunk in host memory. */
 typedef struct
 {
   guint64 index;         /* number of the chunk in the stream */
   guint64 first_picture; /* number of its first picture in the stream */
   gint n_pictures;
-  gint width, height; /* pixels */
-  gsize stride;       /* bytes a row */
-  gsize picture_size; /* bytes a picture: picture i starts at i x this */
+  LfLayout layout; /* of each; picture i starts at i x layout.size */
   const guint8 *data;
   guint64 seed;
   guint prompt_serial;           /* 0 for the first prompt, one more for each change */

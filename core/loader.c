@@ -7,8 +7,13 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "randommodel.h"
+
 #define ALIGNMENT 256
-#define STAGING_BYTES (4 << 20)
+#define PIECE_BYTES (8 << 20)    /* between two looks at the cancellable */
+#define STAGING_BYTES (64 << 20) /* of 16-bit weights that become FP8 at once */
+#define FP8_MULTIPLE 16          /* matrix units want such sizes */
+#define MAX_STACKED 8
 
 static void fail (LfLoader *loader, const char *name, const char *format, ...) G_GNUC_PRINTF (3, 4);
 
@@ -26,6 +31,45 @@ fail (LfLoader *loader, const char *name, const char *format, ...)
   va_end (args);
   g_set_error (&loader->error, LF_ERROR, LF_ERROR_INVALID_MODEL, "%s: tensor %s: %s",
       lf_model_files_get_path (loader->files, loader->part), name, reason);
+}
+
+guint64
+lf_loader_count (const LfModelFiles *files, LfPart part, LfDType *stored)
+{
+  g_autoptr (GPtrArray) names = lf_model_files_list (files, part);
+  guint64 count = 0;
+  guint i;
+
+  if (stored)
+    *stored = LF_DTYPE_BF16;
+  for (i = 0; i < names->len; i++) {
+    LfWeightRef ref;
+
+    if (!lf_model_files_find (files, part, g_ptr_array_index (names, i), &ref))
+      continue;
+    count += ref.tensor->count;
+    if (stored && ref.tensor->dtype == LF_DTYPE_F16)
+      *stored = LF_DTYPE_F16;
+  }
+  return count;
+}
+
+/* A backend that computes in bf16 has bf16 weights; one that computes in f32 takes them as they
+ * are where they are many. */
+LfLoader
+lf_loader_make (LfModelFiles *files, LfPart part, LfBackend *backend, LfQueue *queue)
+{
+  LfLoader loader = {.files = files, .part = part, .backend = backend, .queue = queue};
+  LfDType stored;
+  guint64 count = lf_loader_count (files, part, &stored);
+
+  if (backend->act != LF_DTYPE_F32)
+    loader.linear_dtype = backend->act;
+  else if (count <= backend->float_limit / sizeof (float))
+    loader.linear_dtype = LF_DTYPE_F32;
+  else
+    loader.linear_dtype = stored;
+  return loader;
 }
 
 /* `bytes` of the arena; NULL while measuring. */
@@ -88,35 +132,117 @@ fits (LfLoader *loader, const char *name, const LfTensorInfo *tensor, gint64 row
   return FALSE;
 }
 
+/* `bytes` more of the part have been handed to the queue. */
 static void
-report (LfLoader *loader)
+report (LfLoader *loader, gsize bytes)
 {
   static const char *const stages[] = {"transformer", "text encoder", "decoder"};
 
+  loader->loaded += bytes;
   if (loader->progress && loader->total)
     loader->progress (stages[loader->part],
         loader->progress_from
-            + (loader->progress_to - loader->progress_from) * loader->used / loader->total,
+            + (loader->progress_to - loader->progress_from) * loader->loaded / loader->total,
         loader->progress_data);
 }
 
-/* Streams a tensor to `dst` in backend memory. */
+/* Hands host memory to the queue, piece by piece; `kept` bytes of the part come of it. */
+static void
+upload (LfLoader *loader, guint8 *dst, const guint8 *src, gsize bytes, gsize kept)
+{
+  gsize at, n;
+
+  for (at = 0; at < bytes; at += n) {
+    n = MIN (bytes - at, PIECE_BYTES);
+    if (g_cancellable_set_error_if_cancelled (loader->cancellable, &loader->error))
+      return;
+    loader->backend->ops->upload (loader->queue, dst + at, src + at, n);
+    report (loader, (gsize) ((double) kept * n / bytes));
+  }
+}
+
+/* The elements in the mapped file, if they are what `dtype` asks for. */
+static const guint8 *
+map (const LfWeightRef *ref, LfDType dtype)
+{
+  return ref->tensor->dtype == dtype && !ref->scale ? lf_container_map (ref->container, ref->tensor)
+                                                    : NULL;
+}
+
+/* Streams elements first .. first+count-1 of a tensor to `dst` in backend memory; `kept` bytes of
+ * each stay. */
+static void
+transfer_part (LfLoader *loader, const LfWeightRef *ref, gint64 first, gint64 count, LfDType dtype,
+    guint8 *dst, gsize kept)
+{
+  gsize size = lf_dtype_size (dtype);
+  gint64 step = PIECE_BYTES / size, at, n;
+  gboolean random = lf_model_files_is_random (loader->files);
+  const guint8 *mapped = random ? NULL : map (ref, dtype);
+  g_autofree guint8 *converted = NULL;
+
+  if (random) {
+    if (lf_random_fill (loader, ref->tensor, first, count, dtype, dst, &loader->error))
+      report (loader, count * kept);
+    return;
+  }
+  if (mapped) {
+    upload (loader, dst, mapped + first * size, count * size, count * kept);
+    return;
+  }
+  converted = g_malloc (MIN (count, step) * size + 1);
+  for (at = 0; at < count && !loader->error; at += n) {
+    n = MIN (step, count - at);
+    if (lf_weight_read (ref, first + at, n, dtype, converted, &loader->error))
+      upload (loader, dst + at * size, converted, n * size, n * kept);
+  }
+}
+
 static void
 transfer (LfLoader *loader, const LfWeightRef *ref, LfDType dtype, guint8 *dst)
 {
-  gsize size = lf_dtype_size (dtype);
-  gint64 step = STAGING_BYTES / size, at;
-  g_autofree guint8 *staging = g_malloc (MIN (ref->tensor->count, step) * size + 1);
+  transfer_part (loader, ref, 0, ref->tensor->count, dtype, dst, lf_dtype_size (dtype));
+}
 
-  for (at = 0; at < ref->tensor->count; at += step) {
-    gint64 count = MIN (step, ref->tensor->count - at);
+static gboolean
+reserve_staging (LfLoader *loader, gsize bytes)
+{
+  LfBackend *backend = loader->backend;
 
-    if (g_cancellable_set_error_if_cancelled (loader->cancellable, &loader->error)
-        || !lf_weight_read (ref, at, count, dtype, staging, &loader->error))
-      return;
-    loader->backend->ops->upload (loader->queue, dst + at * size, staging, count * size);
+  if (bytes <= loader->staging_bytes)
+    return TRUE;
+  if (loader->staging) {
+    /* it may still be read */
+    if (!backend->ops->wait (loader->queue, &loader->error))
+      return FALSE;
+    backend->ops->free (backend, loader->staging);
   }
-  report (loader);
+  loader->staging = backend->ops->alloc (backend, bytes, &loader->error);
+  loader->staging_bytes = loader->staging ? bytes : 0;
+  return loader->staging != NULL;
+}
+
+/* A matrix with n_in columns to FP8, with a scale for each row. The backend rounds: it is
+ * faster at it than the host, and 16 bits are all that has to travel. */
+static void
+transfer_fp8 (LfLoader *loader, const LfWeightRef *ref, gint n_in, guint8 *dst, float *scales)
+{
+  LfDType dtype = ref->tensor->dtype == LF_DTYPE_BF16 || ref->tensor->dtype == LF_DTYPE_F16
+                      ? ref->tensor->dtype
+                      : LF_DTYPE_F32;
+  gsize row = (gsize) n_in * lf_dtype_size (dtype);
+  gint64 rows = ref->tensor->count / n_in, step = MAX (STAGING_BYTES / row, 1), at, n;
+
+  for (at = 0; at < rows; at += n) {
+    n = MIN (step, rows - at);
+    if (!reserve_staging (loader, MIN (step, rows) * row))
+      return;
+    transfer_part (loader, ref, at * n_in, n * n_in, dtype, loader->staging, 1);
+    if (loader->error)
+      return;
+    loader->backend->ops->quantize (
+        loader->queue, dst + at * n_in, scales + at, loader->staging, dtype, n, n_in);
+  }
 }
 
 static const float *
@@ -175,46 +301,76 @@ lf_loader_has (LfLoader *loader, const char *name, ...)
   return !loader->error && lf_model_files_find (loader->files, loader->part, full, &ref);
 }
 
+/* Layer number i of those stacked in `out`: weight and bias. */
+static void
+load_one (
+    LfLoader *loader, const LfLinear *out, gint n_out, gboolean bias, const char *prefix, gint i)
+{
+  g_autofree char *weight_name = g_strconcat (prefix, ".weight", NULL);
+  g_autofree char *bias_name = g_strconcat (prefix, ".bias", NULL);
+  gsize first = (gsize) i * n_out;
+  gsize at = first * out->n_in * lf_dtype_size (out->dtype);
+  LfDType act = loader->backend->act;
+  LfWeightRef ref;
+
+  if (!find (loader, weight_name, &ref)
+      || !fits (loader, weight_name, ref.tensor, n_out, (gint64) n_out * out->n_in))
+    return;
+  if (!loader->measure && out->dtype == LF_DTYPE_F8_E4M3)
+    transfer_fp8 (
+        loader, &ref, out->n_in, (guint8 *) out->weight + at, (float *) out->scale + first);
+  else if (!loader->measure)
+    transfer (loader, &ref, out->dtype, (guint8 *) out->weight + at);
+  if (!bias || !find (loader, bias_name, &ref) || !fits (loader, bias_name, ref.tensor, 1, n_out))
+    return;
+  if (!loader->measure)
+    transfer (loader, &ref, act, (guint8 *) out->bias + first * lf_dtype_size (act));
+}
+
+static void
+load_stacked (LfLoader *loader, LfLinear *out, LfDType dtype, gint n_out, gint n_in, gboolean bias,
+    const char *prefix, va_list more)
+{
+  const char *prefixes[MAX_STACKED];
+  gsize weights = (gsize) n_out * n_in * lf_dtype_size (dtype), rows;
+  gint n = 0, i;
+
+  for (; prefix && n < MAX_STACKED; prefix = va_arg (more, const char *))
+    prefixes[n++] = prefix;
+  rows = (gsize) n * n_out;
+  *out = (LfLinear){.dtype = dtype, .n_out = rows, .n_in = n_in};
+  out->weight = take (loader, n * weights);
+  if (dtype == LF_DTYPE_F8_E4M3)
+    out->scale = (const float *) take (loader, rows * sizeof (float));
+  if (bias)
+    out->bias = take (loader, rows * lf_dtype_size (loader->backend->act));
+  for (i = 0; i < n && !loader->error; i++)
+    load_one (loader, out, n_out, bias, prefixes[i], i);
+}
+
 void
 lf_loader_linear (
     LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gboolean bias, const char *prefix, ...)
 {
-  const char *prefixes[8];
-  gsize weights = (gsize) n_out * n_in * lf_dtype_size (loader->linear_dtype);
-  guint8 *place, *biases;
-  gint n = 0, i;
-  va_list args;
+  va_list more;
 
-  memset (out, 0, sizeof (*out));
-  va_start (args, prefix);
-  for (; prefix && n < (gint) G_N_ELEMENTS (prefixes); prefix = va_arg (args, const char *))
-    prefixes[n++] = prefix;
-  va_end (args);
+  va_start (more, prefix);
+  load_stacked (loader, out, loader->linear_dtype, n_out, n_in, bias, prefix, more);
+  va_end (more);
+}
 
-  place = take (loader, n * weights);
-  biases = bias ? take (loader, (gsize) n * n_out * sizeof (float)) : NULL;
-  for (i = 0; i < n && !loader->error; i++) {
-    g_autofree char *weight_name = g_strconcat (prefixes[i], ".weight", NULL);
-    g_autofree char *bias_name = g_strconcat (prefixes[i], ".bias", NULL);
-    LfWeightRef ref;
+void
+lf_loader_block_linear (
+    LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gboolean bias, const char *prefix, ...)
+{
+  gboolean fp8 = loader->backend->precision == LF_PRECISION_FP8 && n_out % FP8_MULTIPLE == 0
+                 && n_in % FP8_MULTIPLE == 0;
+  va_list more;
 
-    if (!find (loader, weight_name, &ref)
-        || !fits (loader, weight_name, ref.tensor, n_out, (gint64) n_out * n_in))
-      return;
-    if (!loader->measure)
-      transfer (loader, &ref, loader->linear_dtype, place + i * weights);
-    if (!bias)
-      continue;
-    if (!find (loader, bias_name, &ref) || !fits (loader, bias_name, ref.tensor, 1, n_out))
-      return;
-    if (!loader->measure)
-      transfer (loader, &ref, LF_DTYPE_F32, biases + (gsize) i * n_out * sizeof (float));
-  }
-  out->dtype = loader->linear_dtype;
-  out->weight = place;
-  out->bias = (const float *) biases;
-  out->n_out = n * n_out;
-  out->n_in = n_in;
+  va_start (more, prefix);
+  load_stacked (
+      loader, out, fp8 ? LF_DTYPE_F8_E4M3 : loader->linear_dtype, n_out, n_in, bias, prefix, more);
+  va_end (more);
 }
 
 /* (c_out, c_in, kt, kh, kw) -> (c_out, kt, kh, kw, c_in): channels last. */
@@ -224,19 +380,19 @@ transfer_conv (LfLoader *loader, const LfWeightRef *ref, const LfConv *conv, gui
   gsize size = lf_dtype_size (conv->dtype);
   gint taps = conv->kt * conv->kh * conv->kw, o, t, c;
   gint64 row = (gint64) taps * conv->c_in;
-  g_autofree guint8 *plain = g_malloc (row * size), *last = g_malloc (row * size);
+  g_autofree guint8 *plain = g_malloc (row * size), *last = g_malloc (conv->c_out * row * size);
 
   for (o = 0; o < conv->c_out; o++) {
+    guint8 *to = last + o * row * size;
+
     if (g_cancellable_set_error_if_cancelled (loader->cancellable, &loader->error)
         || !lf_weight_read (ref, o * row, row, conv->dtype, plain, &loader->error))
       return;
     for (t = 0; t < taps; t++)
-      for (c = 0; c < conv->c_in; c++)
-        memcpy (last + ((gsize) t * conv->c_in + c) * size, plain + ((gsize) c * taps + t) * size,
-            size);
-    loader->backend->ops->upload (loader->queue, dst + o * row * size, last, row * size);
+      for (c = 0; c < conv->c_in; c++, to += size)
+        memcpy (to, plain + ((gsize) c * taps + t) * size, size);
   }
-  report (loader);
+  upload (loader, dst, last, conv->c_out * row * size, conv->c_out * row * size);
 }
 
 void
@@ -266,7 +422,9 @@ lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix)
   out->kh = shape[ref.tensor->ndim - 2];
   out->kw = shape[ref.tensor->ndim - 1];
   place = take (loader, ref.tensor->count * lf_dtype_size (out->dtype));
-  if (!loader->measure)
+  if (!loader->measure && lf_model_files_is_random (loader->files))
+    transfer (loader, &ref, out->dtype, place); /* in whatever order */
+  else if (!loader->measure)
     transfer_conv (loader, &ref, out, place);
   out->weight = place;
   if (lf_loader_has (loader, "%s", bias_name))
@@ -313,15 +471,17 @@ gboolean
 lf_loader_run (
     LfLoader *loader, LfLoadFunc load, gpointer part, void **arena, gsize *bytes, GError **error)
 {
+  LfBackend *backend = loader->backend;
+  gboolean done;
   gint pass;
 
   *arena = NULL;
   loader->seen = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, NULL);
   for (pass = 0; pass < (loader->dry ? 1 : 2) && !loader->error; pass++) {
     loader->measure = pass == 0;
-    loader->used = 0;
+    loader->used = loader->loaded = 0;
     if (pass == 1) {
-      loader->arena = loader->backend->ops->alloc (loader->backend, *bytes, &loader->error);
+      loader->arena = backend->ops->alloc (backend, *bytes, &loader->error);
       if (!loader->arena)
         break;
     }
@@ -329,12 +489,19 @@ lf_loader_run (
     *bytes = loader->total = loader->used;
   }
   g_clear_pointer (&loader->seen, g_hash_table_unref);
-  if (!loader->error && loader->backend->ops->wait (loader->queue, &loader->error)) {
+  /* after an error, too: what is queued still writes to memory that goes away here */
+  done = backend->ops->wait (loader->queue, loader->error ? NULL : &loader->error);
+  if (loader->staging)
+    backend->ops->free (backend, loader->staging);
+  loader->staging = NULL;
+  loader->staging_bytes = 0;
+  lf_random_release (loader);
+  if (done && !loader->error) {
     *arena = loader->arena;
     return TRUE;
   }
   if (loader->arena)
-    loader->backend->ops->free (loader->backend, loader->arena);
+    backend->ops->free (backend, loader->arena);
   loader->arena = NULL;
   g_propagate_error (error, g_steal_pointer (&loader->error));
   return FALSE;

@@ -29,13 +29,23 @@ typedef struct
   GHashTable *seen;     /* canonical names asked for */
   guint64 parameters;   /* weights asked for */
   LfDType linear_dtype; /* type of linear, conv and embedding weights */
+  guint8 *staging;      /* backend memory: weights on their way to FP8 */
+  gsize staging_bytes;
   GError *error;
   GCancellable *cancellable;
   LfProgressFunc progress;
   gpointer progress_data;
   double progress_from, progress_to;
-  gsize total; /* bytes of the part as measured, for the progress */
+  gsize loaded, total;             /* bytes so far, and of the part as measured; for the progress */
+  struct _LfRandomStaging *random; /* of random models (randommodel.h), while loading */
 } LfLoader;
+
+/* Number of weights of a part; 0 where it is missing. `stored` (may be NULL) is the 16-bit type
+ * that suits its file. */
+guint64 lf_loader_count (const LfModelFiles *files, LfPart part, LfDType *stored);
+
+/* A loader for one part whose weights have the types that suit the backend. */
+LfLoader lf_loader_make (LfModelFiles *files, LfPart part, LfBackend *backend, LfQueue *queue);
 
 /* An f32 vector or table of `count` elements whose tensor has these shape; any shape of
  * the same count that differs by dimensions of 1 fits. `name` is a printf format. */
@@ -49,10 +59,14 @@ gboolean lf_loader_has (LfLoader *loader, const char *name, ...) G_GNUC_PRINTF (
 gboolean lf_loader_shape (LfLoader *loader, gint *ndim, gint64 *shape, const char *name, ...)
     G_GNUC_PRINTF (4, 5);
 
-/* prefix.weight (n_out, n_in), and prefix.bias (n_out) where `bias`. Several prefixes
+/* prefix.weight (n_out, n_in), and prefix.bias (n_out) act where `bias`. Several prefixes
  * (NULL at the end) are stacked: n_out is that of each. Weights whose trailing dimensions
  * multiply to n_in (patch embedding) fit too. */
 void lf_loader_linear (LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gboolean bias,
+    const char *prefix, ...) G_GNUC_NULL_TERMINATED;
+
+/* The same for a layer that LF_PRECISION_FP8 is about: FP8 there, if the sizes allow it. */
+void lf_loader_block_linear (LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gboolean bias,
     const char *prefix, ...) G_GNUC_NULL_TERMINATED;
 
 /* prefix.weight (c_out, c_in, [kt,] kh, kw), brought to channels last; bias where it is. */

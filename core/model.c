@@ -17,35 +17,11 @@ static GHashTable *registry;
 
 /* ----------------------------------------------------------------- loading */
 
-static guint64
-count_parameters (LfModelFiles *files, LfPart part, LfDType *stored)
-{
-  g_autoptr (GPtrArray) names = NULL;
-  guint64 count = 0;
-  guint i;
-
-  *stored = LF_DTYPE_BF16;
-  if (!lf_model_files_has (files, part))
-    return 0;
-  names = lf_model_files_list (files, part);
-  for (i = 0; i < names->len; i++) {
-    LfWeightRef ref;
-
-    if (lf_model_files_find (files, part, g_ptr_array_index (names, i), &ref)) {
-      count += ref.tensor->count;
-      if (ref.tensor->dtype == LF_DTYPE_F16)
-        *stored = LF_DTYPE_F16;
-    }
-  }
-  return count;
-}
-
 typedef struct
 {
   LfModel *model;
   LfQueue *queue;
-  guint64 counts[LF_N_PARTS], total, done;
-  LfDType stored[LF_N_PARTS];
+  guint64 total, done; /* weights of all parts, and of those that were begun */
   gboolean dry;
   GCancellable *cancellable;
   LfProgressFunc progress;
@@ -55,22 +31,42 @@ typedef struct
 static LfLoader
 prepare (Load *load, LfPart part)
 {
-  LfLoader loader = {.files = load->model->files,
-      .part = part,
-      .backend = load->model->backend,
-      .queue = load->queue,
-      .dry = load->dry,
-      .cancellable = load->cancellable,
-      .progress = load->progress,
-      .progress_data = load->progress_data,
-      .progress_from = (double) load->done / load->total};
+  LfModel *model = load->model;
+  LfLoader loader = lf_loader_make (model->files, part, model->backend, load->queue);
 
-  loader.linear_dtype = load->counts[part] * sizeof (float) <= load->model->backend->float_limit
-                            ? LF_DTYPE_F32
-                            : load->stored[part];
-  load->done += load->counts[part];
+  loader.dry = load->dry;
+  loader.cancellable = load->cancellable;
+  loader.progress = load->progress;
+  loader.progress_data = load->progress_data;
+  loader.progress_from = (double) load->done / load->total;
+  load->done += lf_loader_count (model->files, part, NULL);
   loader.progress_to = (double) load->done / load->total;
   return loader;
+}
+
+/* The encoder to where it stays; one that stays nowhere is only looked at. */
+static gboolean
+load_text (Load *load, GError **error)
+{
+  LfModel *model = load->model;
+  LfLoader loader = prepare (load, LF_PART_TEXT_ENCODER);
+
+  if (model->text_backend) {
+    LfLoader there =
+        lf_loader_make (model->files, LF_PART_TEXT_ENCODER, model->text_backend, model->text_queue);
+
+    loader.backend = there.backend;
+    loader.queue = there.queue;
+    loader.linear_dtype = there.linear_dtype;
+  }
+  loader.dry = loader.dry || model->text_residency == LF_TEXT_RESIDENCY_RELEASE;
+  model->text = lf_text_encoder_load (&loader, error);
+  if (!model->text)
+    return FALSE;
+  model->info.parameters += loader.parameters;
+  if (model->text_residency == LF_TEXT_RESIDENCY_RELEASE)
+    g_clear_pointer (&model->text, lf_text_encoder_free);
+  return TRUE;
 }
 
 static gboolean
@@ -78,34 +74,25 @@ load_parts (Load *load, GError **error)
 {
   LfModel *model = load->model;
   LfLoader loader;
-  guint64 parameters;
   gint i;
 
-  for (i = 0; i < LF_N_PARTS; i++) {
-    load->counts[i] = count_parameters (model->files, i, &load->stored[i]);
-    load->total += load->counts[i];
-  }
+  for (i = 0; i < LF_N_PARTS; i++)
+    load->total += lf_loader_count (model->files, i, NULL);
   load->total = MAX (load->total, 1);
   loader = prepare (load, LF_PART_TRANSFORMER);
   model->transformer = lf_transformer_load (&loader, error);
   if (!model->transformer)
     return FALSE;
-  parameters = loader.parameters;
-  if (lf_model_files_has (model->files, LF_PART_TEXT_ENCODER)) {
-    loader = prepare (load, LF_PART_TEXT_ENCODER);
-    model->text = lf_text_encoder_load (&loader, error);
-    if (!model->text)
-      return FALSE;
-    parameters += loader.parameters;
-  }
+  model->info.parameters = loader.parameters;
+  if (lf_model_files_has (model->files, LF_PART_TEXT_ENCODER) && !load_text (load, error))
+    return FALSE;
   if (lf_model_files_has (model->files, LF_PART_DECODER)) {
     loader = prepare (load, LF_PART_DECODER);
     model->decoder = lf_decoder_load (&loader, error);
     if (!model->decoder)
       return FALSE;
-    parameters += loader.parameters;
+    model->info.parameters += loader.parameters;
   }
-  model->info.parameters = parameters;
   return TRUE;
 }
 
@@ -114,8 +101,11 @@ load_tokenizer (LfModel *model, GError **error)
 {
   g_autoptr (GBytes) bytes = lf_model_files_get_tokenizer (model->files);
 
-  if (!bytes)
+  if (!bytes) {
+    if (lf_model_files_is_random (model->files))
+      model->tokenizer = lf_tokenizer_new_stand_in (model->config->text.vocab);
     return TRUE;
+  }
   model->tokenizer =
       lf_tokenizer_new (bytes, lf_model_files_get_tokenizer_path (model->files), error);
   return model->tokenizer != NULL;
@@ -129,6 +119,7 @@ fill_info (LfModel *model)
 
   info->name = config->name;
   info->backend = model->backend->name;
+  info->precision = model->backend->precision;
   info->width = config->width;
   info->height = config->height;
   info->size_step = SIZE_STEP;
@@ -142,7 +133,8 @@ fill_info (LfModel *model)
   info->sink = config->sink;
   info->relative = config->relative;
   info->sparse = config->sparse;
-  info->has_text = model->text && model->tokenizer;
+  info->has_text =
+      lf_model_files_has (model->files, LF_PART_TEXT_ENCODER) && model->tokenizer != NULL;
 }
 
 static void
@@ -150,6 +142,11 @@ model_free (LfModel *model)
 {
   g_clear_pointer (&model->decoder, lf_decoder_free);
   g_clear_pointer (&model->text, lf_text_encoder_free);
+  if (model->text_queue)
+    model->text_backend->ops->queue_free (model->text_queue);
+  g_clear_pointer (&model->text_backend, lf_backend_close);
+  g_mutex_clear (&model->text_lock);
+  g_cond_clear (&model->text_free);
   g_clear_pointer (&model->tokenizer, lf_tokenizer_free);
   g_clear_pointer (&model->transformer, lf_transformer_free);
   g_clear_pointer (&model->files, lf_model_files_close);
@@ -159,20 +156,42 @@ model_free (LfModel *model)
   g_free (model);
 }
 
+/* Where the text encoder computes, if that is not the model's backend. */
+static gboolean
+open_text_backend (LfModel *model, GError **error)
+{
+  if (model->text_residency != LF_TEXT_RESIDENCY_CPU
+      || !lf_model_files_has (model->files, LF_PART_TEXT_ENCODER))
+    return TRUE;
+  model->text_backend = lf_backend_open ("cpu", LF_PRECISION_AUTO, error);
+  if (model->text_backend)
+    model->text_queue = model->text_backend->ops->queue_new (model->text_backend, 0, error);
+  return model->text_queue != NULL;
+}
+
+/* Takes `files` over; NULL where opening them has set the error. */
 static LfModel *
-load_model (const char *path, const LfModelOptions *options, gboolean dry,
+load_model (const char *path, LfModelFiles *files, const LfModelOptions *options, gboolean dry,
     GCancellable *cancellable, LfProgressFunc progress, gpointer user_data, GError **error)
 {
   LfModel *model = g_new0 (LfModel, 1);
-  Load load = {
-      .model = model, .cancellable = cancellable, .progress = progress, .progress_data = user_data};
+  Load load = {.model = model,
+      .dry = dry,
+      .cancellable = cancellable,
+      .progress = progress,
+      .progress_data = user_data};
   gint64 start = g_get_monotonic_time ();
   gboolean ok;
 
   model->refs = 1;
   model->path = g_strdup (path);
-  model->files = lf_model_files_open (path, options, error);
-  if (!model->files || !(model->backend = lf_backend_open (options->backend, error)))
+  model->text_residency = options->text_residency;
+  g_mutex_init (&model->text_lock);
+  g_cond_init (&model->text_free);
+  model->files = files;
+  if (!model->files
+      || !(model->backend = lf_backend_open (options->backend, options->precision, error))
+      || !open_text_backend (model, error))
     goto fail;
   model->config = lf_model_files_get_config (model->files);
   load.queue = model->backend->ops->queue_new (model->backend, 1, error);
@@ -196,7 +215,9 @@ fail:
 gsize
 lf_model_get_bytes (LfModel *model)
 {
-  return model->transformer->bytes + (model->text ? lf_text_encoder_get_bytes (model->text) : 0)
+  gboolean text_here = model->text && !model->text_backend;
+
+  return model->transformer->bytes + (text_here ? lf_text_encoder_get_bytes (model->text) : 0)
          + (model->decoder ? lf_decoder_get_bytes (model->decoder) : 0);
 }
 
@@ -207,7 +228,7 @@ check_text (LfModel *model, GError **error)
   const char *transformer = lf_model_files_get_path (model->files, LF_PART_TRANSFORMER);
   const char *text = lf_model_files_get_path (model->files, LF_PART_TEXT_ENCODER);
 
-  if (!model->text)
+  if (!text)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
         "%s: there is no text encoder; put models_t5_umt5-xxl-enc-bf16.pth beside the "
         "transformer, or set text-encoder%s",
@@ -217,16 +238,15 @@ check_text (LfModel *model, GError **error)
         "%s: there is no tokenizer; put google/umt5-xxl's spiece.model beside the text encoder, "
         "or set tokenizer%s",
         model->path, problems);
-  else if (lf_text_encoder_get_dim (model->text) != model->config->transformer.text_dim)
+  else if (model->config->text.dim != model->config->transformer.text_dim)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
         "%s gives text embeddings of width %d, but %s takes %d: they belong to different models",
-        text, lf_text_encoder_get_dim (model->text), transformer,
-        model->config->transformer.text_dim);
-  else if (lf_tokenizer_get_size (model->tokenizer) > lf_text_encoder_get_vocab (model->text))
+        text, model->config->text.dim, transformer, model->config->transformer.text_dim);
+  else if (lf_tokenizer_get_size (model->tokenizer) > model->config->text.vocab)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
         "%s has %d pieces, but %s knows %d: they belong to different models",
         lf_model_files_get_tokenizer_path (model->files), lf_tokenizer_get_size (model->tokenizer),
-        text, lf_text_encoder_get_vocab (model->text));
+        text, model->config->text.vocab);
   else
     return TRUE;
   return FALSE;
@@ -256,11 +276,82 @@ lf_model_check (LfModel *model, GError **error)
 gboolean
 lf_model_examine (const char *path, const LfModelOptions *options, GError **error)
 {
-  LfModel *model = load_model (path, options, TRUE, NULL, NULL, NULL, error);
+  LfModel *model = load_model (
+      path, lf_model_files_open (path, options, error), options, TRUE, NULL, NULL, NULL, error);
   gboolean ok = model && lf_model_check (model, error);
 
   if (model)
     model_free (model);
+  return ok;
+}
+
+/* -------------------------------------------------------------------- text */
+
+/* The encoder that is not kept, or its only queue, serves one prompt at a time. Waiting ends when
+ * nobody wants the prompt any more. */
+static gboolean
+begin_text (LfModel *model, GCancellable *cancellable, GError **error)
+{
+  gboolean cancelled = FALSE;
+
+  g_mutex_lock (&model->text_lock);
+  while (
+      model->text_busy && !(cancelled = g_cancellable_set_error_if_cancelled (cancellable, error)))
+    g_cond_wait_until (&model->text_free, &model->text_lock,
+        g_get_monotonic_time () + 50 * G_TIME_SPAN_MILLISECOND);
+  if (!cancelled)
+    model->text_busy = TRUE;
+  g_mutex_unlock (&model->text_lock);
+  return !cancelled;
+}
+
+static void
+end_text (LfModel *model)
+{
+  g_mutex_lock (&model->text_lock);
+  model->text_busy = FALSE;
+  g_cond_signal (&model->text_free);
+  g_mutex_unlock (&model->text_lock);
+}
+
+static gboolean
+encode_released (LfModel *model, LfQueue *q, const gint32 *ids, gint length, float *embedding,
+    GCancellable *cancellable, GError **error)
+{
+  LfLoader loader = lf_loader_make (model->files, LF_PART_TEXT_ENCODER, model->backend, q);
+  g_autoptr (LfTextEncoder) encoder = NULL;
+
+  loader.cancellable = cancellable;
+  encoder = lf_text_encoder_load (&loader, error);
+  return encoder && lf_text_encode (encoder, q, ids, length, embedding, cancellable, error);
+}
+
+static gboolean
+encode_on_cpu (LfModel *model, LfQueue *q, const gint32 *ids, gint length, float *embedding,
+    GCancellable *cancellable, GError **error)
+{
+  gsize count = (gsize) length * model->config->text.dim;
+  g_autofree float *host = g_new (float, count); /* which is the CPU backend's memory, too */
+
+  if (!lf_text_encode (model->text, model->text_queue, ids, length, host, cancellable, error))
+    return FALSE;
+  model->backend->ops->upload (q, embedding, host, count * sizeof (float));
+  return model->backend->ops->wait (q, error);
+}
+
+gboolean
+lf_model_encode (LfModel *model, LfQueue *q, const gint32 *ids, gint length, float *embedding,
+    GCancellable *cancellable, GError **error)
+{
+  gboolean ok;
+
+  if (model->text_residency == LF_TEXT_RESIDENCY_KEEP)
+    return lf_text_encode (model->text, q, ids, length, embedding, cancellable, error);
+  if (!begin_text (model, cancellable, error))
+    return FALSE;
+  ok = (model->text ? encode_on_cpu : encode_released) (
+      model, q, ids, length, embedding, cancellable, error);
+  end_text (model);
   return ok;
 }
 
@@ -280,9 +371,10 @@ model_key (const char *path, const LfModelOptions *options)
 {
   g_autofree char *absolute = g_canonicalize_filename (path, NULL);
   const char *backend = options->backend ? options->backend : "auto";
+  g_autofree char *numbers = g_strdup_printf ("%d %d", options->precision, options->text_residency);
 #define OR_EMPTY(s) ((s) ? (s) : "")
 
-  return g_strjoin ("\n", absolute, backend, OR_EMPTY (options->transformer),
+  return g_strjoin ("\n", absolute, backend, numbers, OR_EMPTY (options->transformer),
       OR_EMPTY (options->text_encoder), OR_EMPTY (options->tokenizer), OR_EMPTY (options->decoder),
       NULL);
 #undef OR_EMPTY
@@ -323,7 +415,8 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
   g_hash_table_insert (registry, g_strdup (key), NULL);
   g_mutex_unlock (&registry_lock);
 
-  model = load_model (path, options, FALSE, cancellable, progress, user_data, error);
+  model = load_model (path, lf_model_files_open (path, options, error), options, FALSE, cancellable,
+      progress, user_data, error);
 
   g_mutex_lock (&registry_lock);
   if (model) {
@@ -335,6 +428,15 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
   g_cond_broadcast (&registry_changed);
   g_mutex_unlock (&registry_lock);
   return model;
+}
+
+LfModel *
+lf_model_load_files (LfModelFiles *files, const LfModelOptions *options, GCancellable *cancellable,
+    LfProgressFunc progress, gpointer user_data, GError **error)
+{
+  g_autofree char *path = g_strdup (lf_model_files_get_path (files, LF_PART_TRANSFORMER));
+
+  return load_model (path, files, options, FALSE, cancellable, progress, user_data, error);
 }
 
 LfModel *
@@ -353,7 +455,7 @@ lf_model_unref (LfModel *model)
 
   g_mutex_lock (&registry_lock);
   last = --model->refs == 0;
-  if (last)
+  if (last && model->key)
     g_hash_table_remove (registry, model->key);
   g_mutex_unlock (&registry_lock);
   if (last)

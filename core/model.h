@@ -14,14 +14,20 @@ G_BEGIN_DECLS
 struct _LfModel
 {
   gint refs; /* under the registry's lock */
-  char *key; /* path and options */
+  char *key; /* path and options; NULL: not shared */
   char *path;
   LfBackend *backend;
   LfModelFiles *files; /* open for their configuration and for messages */
   const LfModelConfig *config;
   LfTransformer *transformer;
-  LfTextEncoder *text;    /* NULL: no prompt can be encoded, */
-  LfTokenizer *tokenizer; /* the same */
+  LfTextResidency text_residency;
+  LfTextEncoder *text;     /* NULL: there is none, or it is released between prompts */
+  LfBackend *text_backend; /* where the encoder is, if not on `backend`, */
+  LfQueue *text_queue;     /* and its queue there */
+  GMutex text_lock;        /* of text_busy: a prompt is being encoded; text_free: no more */
+  GCond text_free;
+  gboolean text_busy;
+  LfTokenizer *tokenizer; /* NULL: no prompt can be encoded */
   LfDecoder *decoder;     /* NULL: no pictures can be made */
   LfModelInfo info;
 };
@@ -34,7 +40,15 @@ gboolean lf_model_check (LfModel *model, GError **error);
  * loaded. */
 gboolean lf_model_examine (const char *path, const LfModelOptions *options, GError **error);
 
-/* Bytes of backend memory of all weights. */
+/* As lf_model_load, of files that are open; takes them over. The model is not shared. */
+LfModel *lf_model_load_files (LfModelFiles *files, const LfModelOptions *options,
+    GCancellable *cancellable, LfProgressFunc progress, gpointer user_data, GError **error);
+
+/* As lf_text_encode, wherever the encoder is. `q` is a queue of the model's backend. */
+gboolean lf_model_encode (LfModel *model, LfQueue *q, const gint32 *ids, gint length,
+    float *embedding, GCancellable *cancellable, GError **error);
+
+/* Bytes of backend memory of all weights that stay there. */
 gsize lf_model_get_bytes (LfModel *model);
 
 G_END_DECLS

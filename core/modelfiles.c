@@ -27,6 +27,7 @@ struct _LfModelFiles
   char *tokenizer_path;
   GPtrArray *aside;    /* paths of decoders that another was preferred to; borrowed */
   GPtrArray *problems; /* messages; borrowed */
+  gboolean random;     /* weights are made up and not read */
 };
 
 /* ------------------------------------------------------------------ choosing */
@@ -286,40 +287,86 @@ describe (LfModelFiles *files, const LfFound *found, guint parts, GError **error
       part->description ? strlen (part->description) : 0, error);
 }
 
-LfModelFiles *
-lf_model_files_open (const char *path, const LfModelOptions *options, GError **error)
+/* The model of what was found; parts that options name replace those in it. */
+static gboolean
+choose_parts (LfModelFiles *files, const LfFound *found, const LfFound *decoder,
+    const LfModelOptions *o, GError **error)
 {
-  static const LfModelOptions no_options;
-  const LfModelOptions *o = options ? options : &no_options;
   const char *const named[LF_N_PARTS] = {o->transformer, o->text_encoder, o->decoder};
-  g_autoptr (LfModelFiles) files = files_new (path);
-  const LfFound *found = look_into (files, path, error);
   guint described = 0; /* parts that the description is about */
   gint i;
 
-  if (!found || !choose_tokenizer (files, found, o->tokenizer, error))
-    return NULL;
+  if (!choose_tokenizer (files, found, o->tokenizer, error))
+    return FALSE;
   for (i = 0; i < LF_N_PARTS; i++) {
-    if (named[i] && *named[i]) {
+    if (i == LF_PART_DECODER && decoder) {
+      if (!choose (files, i, decoder, error))
+        return FALSE;
+    } else if (named[i] && *named[i]) {
       if (!choose_option (files, i, named[i], error))
-        return NULL;
+        return FALSE;
     } else {
       described |= 1 << i;
       if (!choose (files, i, found, error))
-        return NULL;
+        return FALSE;
     }
   }
   if (!files->parts[LF_PART_TRANSFORMER]) {
-    gboolean is_dir = g_file_test (path, G_FILE_TEST_IS_DIR);
+    gboolean is_dir = g_file_test (files->path, G_FILE_TEST_IS_DIR);
     g_autofree char *more = lf_join_problems (
         files->problems, is_dir ? "put one here, such as long_video_gen.pt, or set transformer"
                                 : "name a directory with all parts, or a packed model");
 
     g_set_error (error, LF_ERROR, is_dir ? LF_ERROR_NOT_FOUND : LF_ERROR_INVALID_MODEL,
-        "%s: there is no transformer%s%s", path, is_dir ? "" : " in it", more);
-    return NULL;
+        "%s: there is no transformer%s%s", files->path, is_dir ? "" : " in it", more);
+    return FALSE;
   }
-  return describe (files, found, described, error) ? g_steal_pointer (&files) : NULL;
+  return describe (files, found, described, error);
+}
+
+LfModelFiles *
+lf_model_files_open (const char *path, const LfModelOptions *options, GError **error)
+{
+  static const LfModelOptions no_options;
+  g_autoptr (LfModelFiles) files = files_new (path);
+  const LfFound *found = look_into (files, path, error);
+
+  if (!found || !choose_parts (files, found, NULL, options ? options : &no_options, error))
+    return NULL;
+  return g_steal_pointer (&files);
+}
+
+/* The parts of a packed model that is open. */
+static LfFound *
+look_into_packed (LfModelFiles *files, LfContainer *container, GError **error)
+{
+  LfFound *found = lf_found_new ();
+
+  g_ptr_array_add (files->founds, found);
+  return lf_found_add_packed (found, container, error) ? found : NULL;
+}
+
+LfModelFiles *
+lf_model_files_open_random (const char *path, LfContainer *parts, LfContainer *decoder,
+    const LfModelOptions *options, GError **error)
+{
+  static const LfModelOptions no_options;
+  g_autoptr (LfModelFiles) files = files_new (path);
+  const LfFound *found =
+      parts ? look_into_packed (files, parts, error) : look_into (files, path, error);
+  const LfFound *replacement = NULL;
+
+  files->random = TRUE;
+  if (!found || (decoder && !(replacement = look_into_packed (files, decoder, error)))
+      || !choose_parts (files, found, replacement, options ? options : &no_options, error))
+    return NULL;
+  return g_steal_pointer (&files);
+}
+
+gboolean
+lf_model_files_is_random (const LfModelFiles *files)
+{
+  return files->random;
 }
 
 LfModelFiles *

@@ -77,6 +77,13 @@ typedef struct
 LfModelFiles *lf_model_files_open (const char *path, const LfModelOptions *options, GError **error);
 void lf_model_files_close (LfModelFiles *files);
 
+/* For measurements: a model whose weights loaders make up. Its parts are what `parts` lists (taken
+ * over; packed), or where that is NULL what is at `path`; the decoder of `decoder` (the same)
+ * replaces the one there unless it is NULL. */
+LfModelFiles *lf_model_files_open_random (const char *path, LfContainer *parts,
+    LfContainer *decoder, const LfModelOptions *options, GError **error);
+gboolean lf_model_files_is_random (const LfModelFiles *files);
+
 /* For tools that bring their own files: one part, whose tensors are those of `container`
  * (not taken over) under `prefix`, with this configuration (its strings are not kept). */
 LfModelFiles *lf_model_files_wrap (

@@ -122,7 +122,7 @@ find_rule (const Rule *rules, const char *name)
   return NULL;
 }
 
-LfLayout
+LfKeyLayout
 lf_layout_of (const char *name)
 {
   if (strstr (name, "condition_embedder.") || strstr (name, ".attn1."))
@@ -133,7 +133,7 @@ lf_layout_of (const char *name)
 }
 
 char *
-lf_native_name (const char *name, LfLayout layout)
+lf_native_name (const char *name, LfKeyLayout layout)
 {
   const char *dict = strrchr (name, '/'), *start, *rest;
   g_autofree char *plain = g_strdup (dict ? dict + 1 : name);

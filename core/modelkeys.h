@@ -15,14 +15,14 @@ typedef enum
   LF_LAYOUT_NATIVE,      /* Wan, Self Forcing and kin; UMT5, VAE and TAEHV as published with them */
   LF_LAYOUT_DIFFUSERS,   /* a transformer in diffusers' names */
   LF_LAYOUT_TRANSFORMERS /* a UMT5 encoder in transformers' names */
-} LfLayout;
+} LfKeyLayout;
 
 /* The layout that one name gives away; LF_LAYOUT_NATIVE if it does not tell. */
-LfLayout lf_layout_of (const char *name);
+LfKeyLayout lf_layout_of (const char *name);
 
 /* The native name of a tensor: the dict's name in front and what wrappers put around names are
  * dropped, the layout's names translated. Free with g_free. */
-char *lf_native_name (const char *name, LfLayout layout);
+char *lf_native_name (const char *name, LfKeyLayout layout);
 
 /* What a native name stands for in a quantised file. */
 typedef enum

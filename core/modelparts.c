@@ -208,6 +208,13 @@ add_packed (LfFound *found, LfContainer *container, const char *description, GEr
   return ok;
 }
 
+gboolean
+lf_found_add_packed (LfFound *found, LfContainer *container, GError **error)
+{
+  g_ptr_array_add (found->containers, container);
+  return add_packed (found, container, lf_container_get_metadata (container, "lightforce"), error);
+}
+
 /* The dicts that tensors of a file lie in, each with its '/', "" for the top; the ones that are
  * meant for use come first. */
 static GPtrArray *
@@ -245,7 +252,7 @@ make_part (LfFound *found, GPtrArray *group, const char *dict, GError **error)
 {
   g_autoptr (LfModelPart) part =
       lf_model_part_new (0, lf_container_get_path (g_ptr_array_index (group, 0)));
-  LfLayout layout = LF_LAYOUT_NATIVE;
+  LfKeyLayout layout = LF_LAYOUT_NATIVE;
   gsize length = strlen (dict);
   guint pass, i, j;
 

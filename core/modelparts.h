@@ -45,6 +45,9 @@ void lf_found_free (LfFound *found);
  * to problems; of a single file it is an error. */
 gboolean lf_found_add (LfFound *found, const char *path, GError **error);
 
+/* Adds the parts of a packed model that is open; takes it over. */
+gboolean lf_found_add_packed (LfFound *found, LfContainer *container, GError **error);
+
 /* Reads a file as a tokenizer without a look at it. */
 gboolean lf_found_set_tokenizer (LfFound *found, const char *path, GError **error);
 

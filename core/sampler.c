@@ -87,12 +87,14 @@ lf_sampler_chunk (
       ops->mix_noise (
           state->q, sampler->x, sampler->clean, sampler->noise, sampler->levels[j + 1], count);
     }
+    ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, j));
   }
   if (!lf_transformer_forward (state, sampler->clean, sampler->n_steps, NULL, cancellable))
     return FALSE;
   for (j = 0; j < cache->current; j++)
     ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
         sampler->clean + j * cache->latent_floats, cache->latent_floats * sizeof (float));
+  ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, sampler->n_steps));
   lf_cache_commit (cache);
   return TRUE;
 }

@@ -8,6 +8,7 @@
 #include "model.h"
 #include "sampler.h"
 #include "sparsity.h"
+#include "stream-private.h"
 
 #define MAX_SIZE 16384 /* pixels */
 
@@ -37,7 +38,7 @@ struct _LfStream
   LfSampler *sampler;
   LfDecoderState *decoder;
   gint decode_frames; /* latents decoded at a time */
-  gint width, height;
+  LfLayout layout;    /* of pictures */
   guint64 seed;
   LfPromptSwitch prompt_switch;
   gint blend_chunks;
@@ -51,7 +52,7 @@ struct _LfStream
   gboolean blended; /* the chunk at work has had its step of the blend */
   guint prompt_serial;
 
-  guint8 *rgbx; /* backend memory: pictures of decode_frames latents */
+  guint8 *frames; /* backend memory: pictures of decode_frames latents */
   void *memory;
   gsize bytes;
   PicturePool *pool;
@@ -142,12 +143,13 @@ encode (
   gint n;
 
   n = lf_tokenizer_encode (model->tokenizer, prompt, ids, text_len, error);
-  if (n < 0 || !lf_text_encode (model->text, s->q, ids, n, embedding, cancellable, error))
+  if (n < 0 || !lf_model_encode (model, s->q, ids, n, embedding, cancellable, error))
     return -1;
   if (n < text_len) {
     zeros = g_malloc0 ((text_len - n) * row);
     ops->upload (s->q, (guint8 *) embedding + n * row, zeros, (text_len - n) * row);
   }
+  ops->mark (s->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
   s->stats.text_us += g_get_monotonic_time () - start;
   return n;
 }
@@ -279,6 +281,10 @@ check (const LfStreamConfig *config, LfModel *model, GError **error)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "long (relative) mode needs a window; choose at least %d latent frames",
         config->sink + chunk);
+  else if ((guint) config->format > LF_FORMAT_NV12 || (guint) config->matrix > LF_MATRIX_BT709)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names",
+        config->format, config->matrix);
   else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
         config->blend_chunks);
@@ -298,6 +304,7 @@ open_parts (LfStream *s, const LfStreamConfig *config, GError **error)
       .window = config->window,
       .sink = config->sink,
       .relative = config->relative,
+      .cache_fp8 = config->cache_fp8,
       .sparse = config->sparse,
       .n_timesteps = model->config->n_steps + 1,
       .timesteps = timesteps};
@@ -325,7 +332,7 @@ lay_out (LfStream *s, LfArena *arena)
   s->text_now = lf_arena_take (arena, text);
   s->text_from = lf_arena_take (arena, text);
   s->text_to = lf_arena_take (arena, text);
-  s->rgbx = lf_arena_take (arena, (gsize) s->width * s->height * 4 * 4 * s->decode_frames);
+  s->frames = lf_arena_take (arena, s->layout.size * 4 * s->decode_frames);
 }
 
 static gboolean
@@ -341,7 +348,7 @@ open_memory (LfStream *s, GError **error)
   s->bytes = arena.used;
   arena = (LfArena){s->memory, 0};
   lay_out (s, &arena);
-  s->pool = picture_pool_new ((gsize) s->width * s->height * 4 * s->model->info.chunk_pictures);
+  s->pool = picture_pool_new (s->layout.size * s->model->info.chunk_pictures);
   return TRUE;
 }
 
@@ -357,8 +364,7 @@ lf_stream_new (
     return NULL;
   s = g_new0 (LfStream, 1);
   s->model = lf_model_ref (model);
-  s->width = c.width;
-  s->height = c.height;
+  lf_layout_init (&s->layout, c.format, c.matrix, c.width, c.height);
   s->seed = c.seed;
   s->blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
@@ -372,8 +378,8 @@ lf_stream_new (
   if (!model->backend->ops->wait (s->q, error))
     return NULL;
   lf_stream_get_stats (s, &s->stats);
-  g_info ("stream %dx%d: cache and histories %.1f MiB, scratch %.1f MiB", s->width, s->height,
-      s->stats.state_bytes / 1048576.0, s->stats.scratch_bytes / 1048576.0);
+  g_info ("stream %dx%d: cache and histories %.1f MiB, scratch %.1f MiB", s->layout.width,
+      s->layout.height, s->stats.state_bytes / 1048576.0, s->stats.scratch_bytes / 1048576.0);
   return g_steal_pointer (&s);
 }
 
@@ -465,10 +471,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   chunk = &s->pending->chunk;
   chunk->index = s->index;
   chunk->first_picture = s->first_picture;
-  chunk->width = s->width;
-  chunk->height = s->height;
-  chunk->stride = (gsize) s->width * 4;
-  chunk->picture_size = chunk->stride * s->height;
+  chunk->layout = s->layout;
   chunk->seed = s->seed;
   chunk->prompt_serial = s->prompt_serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
@@ -488,16 +491,19 @@ decode (LfStream *s, GCancellable *cancellable, GError **error)
   lf_decoder_get_range (s->model->decoder, &black, &white);
   while (s->decoded < s->model->info.chunk_frames) {
     gint frames = MIN (s->decode_frames, s->model->info.chunk_frames - s->decoded), n;
-    gsize at = chunk->n_pictures * chunk->picture_size;
+    gsize at = chunk->n_pictures * s->layout.size;
     const void *pictures;
 
     if (g_cancellable_is_cancelled (cancellable))
       return cancelled (error);
     pictures = lf_decoder_decode (s->decoder, s->q,
         s->sampler->clean + s->decoded * s->state->cache->latent_floats, frames, &n);
-    ops->to_rgbx (s->q, s->rgbx, pictures, (gsize) n * s->width * s->height, 1 / (white - black),
-        -black / (white - black));
-    ops->download (s->q, s->pending->data + at, s->rgbx, n * chunk->picture_size);
+    ops->mark (s->q, lf_phase_tag (LF_PHASE_DECODER, LF_PASS_NONE));
+    ops->pictures_to_frames (
+        s->q, s->frames, pictures, n, &s->layout, 1 / (white - black), -black / (white - black));
+    ops->mark (s->q, lf_phase_tag (LF_PHASE_CONVERSION, LF_PASS_NONE));
+    ops->download (s->q, s->pending->data + at, s->frames, n * s->layout.size);
+    ops->mark (s->q, lf_phase_tag (LF_PHASE_COPY, LF_PASS_NONE));
     if (!ops->wait (s->q, error))
       return FALSE;
     chunk->n_pictures += n;
@@ -507,16 +513,12 @@ decode (LfStream *s, GCancellable *cancellable, GError **error)
   return TRUE;
 }
 
-LfChunk *
-lf_stream_next (LfStream *s, GCancellable *cancellable, GError **error)
+/* Hands out what is pending and counts it. */
+static LfChunk *
+finish (LfStream *s)
 {
-  LfChunk *chunk;
+  LfChunk *chunk = &g_steal_pointer (&s->pending)->chunk;
 
-  if (!s->pending && !generate (s, cancellable, error))
-    return NULL;
-  if (!decode (s, cancellable, error))
-    return NULL;
-  chunk = &g_steal_pointer (&s->pending)->chunk;
   s->index++;
   s->first_picture += chunk->n_pictures;
   s->stats.chunks++;
@@ -525,6 +527,30 @@ lf_stream_next (LfStream *s, GCancellable *cancellable, GError **error)
   s->stats.generate_us += chunk->generate_us;
   s->stats.decode_us += chunk->decode_us;
   return chunk;
+}
+
+LfChunk *
+lf_stream_next (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  if ((!s->pending && !generate (s, cancellable, error)) || !decode (s, cancellable, error))
+    return NULL;
+  return finish (s);
+}
+
+LfChunk *
+lf_stream_next_latents (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  if (!s->pending && !generate (s, cancellable, error))
+    return NULL;
+  s->pending->chunk.n_pictures =
+      s->index ? s->model->info.chunk_pictures : s->model->info.first_pictures;
+  return finish (s);
+}
+
+LfQueue *
+lf_stream_get_queue (LfStream *s)
+{
+  return s->q;
 }
 
 void

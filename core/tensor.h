@@ -45,8 +45,9 @@ lf_bf16_to_float (guint16 bits)
   {
     guint32 u;
     float f;
-  } v = {.u = (guint32) bits << 16};
+  } v;
 
+  v.u = (guint32) bits << 16;
   return v.f;
 }
 

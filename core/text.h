@@ -14,6 +14,9 @@ typedef struct _LfTokenizer LfTokenizer;
 
 /* `path` is for messages. The bytes are copied. */
 LfTokenizer *lf_tokenizer_new (GBytes *model, const char *path, GError **error);
+/* For random models, to which no piece means anything: each word is one token, any below
+ * `vocab` but </s>. */
+LfTokenizer *lf_tokenizer_new_stand_in (gint vocab);
 void lf_tokenizer_free (LfTokenizer *tokenizer);
 gint lf_tokenizer_get_size (const LfTokenizer *tokenizer);
 

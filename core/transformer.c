@@ -16,7 +16,7 @@ load_linear (LfLoader *loader, LfLinear *out, gint n_out, gint n_in, gint i, con
 {
   g_autofree char *prefix = g_strdup_printf ("blocks.%d.%s", i, name);
 
-  lf_loader_linear (loader, out, n_out, n_in, TRUE, prefix, NULL);
+  lf_loader_block_linear (loader, out, n_out, n_in, TRUE, prefix, NULL);
 }
 
 static void
@@ -28,7 +28,7 @@ load_layer (LfLoader *loader, LfTransformer *t, LfTransformerLayer *layer, gint 
   gint C = t->dim;
 
   layer->modulation = lf_loader_floats (loader, 6 * (gint64) C, "blocks.%d.modulation", i);
-  lf_loader_linear (loader, &layer->qkv, C, C, TRUE, q, k, v, NULL);
+  lf_loader_block_linear (loader, &layer->qkv, C, C, TRUE, q, k, v, NULL);
   layer->norm_q = lf_loader_floats (loader, C, "blocks.%d.self_attn.norm_q.weight", i);
   layer->norm_k = lf_loader_floats (loader, C, "blocks.%d.self_attn.norm_k.weight", i);
   load_linear (loader, &layer->o, C, C, i, "self_attn.o");
@@ -101,12 +101,35 @@ typedef struct
   LfTransformerState *s;
   const LfBackendOps *ops;
   LfQueue *q;
+  gint step; /* number of its timestep */
   gint frames, L, C;
   const float *modulation; /* (layers, 6, C) of this timestep */
   LfRope rope;
-  gboolean sparse; /* select blocks: there is a past */
+  const gint32 *slots; /* of all visible frames, in the memory that attention reads */
+  gboolean clean;      /* it writes the cache, and nothing else is wanted of it */
+  gboolean sparse;     /* select blocks: there is a past */
   LfBlockBudget budget;
 } Pass;
+
+/* What was queued since the last mark belongs to `phase`. */
+static void
+mark (const Pass *p, LfPhase phase)
+{
+  p->ops->mark (p->q, lf_phase_tag (phase, p->step));
+}
+
+/* Keys and values of all visible frames of layer i. */
+static void *
+visible_keys (const LfCache *cache, gint i)
+{
+  return cache->fp8 ? cache->open_keys : cache->layers[i].keys;
+}
+
+static void *
+visible_values (const LfCache *cache, gint i)
+{
+  return cache->fp8 ? cache->open_values : cache->layers[i].values;
+}
 
 static void
 attend_sparse (const Pass *p, gint i, LfAttention *attention)
@@ -116,7 +139,7 @@ attend_sparse (const Pass *p, gint i, LfAttention *attention)
   LfSelectBlocks selection = {.q_pooled = s->q_pooled,
       .k_pooled = cache->layers[i].pooled,
       .k_means = cache->layers[i].means,
-      .slots = cache->visible,
+      .slots = p->slots,
       .heads = cache->heads,
       .d = cache->d,
       .q_blocks = (p->L + s->sparse.block_q - 1) / s->sparse.block_q,
@@ -131,6 +154,7 @@ attend_sparse (const Pass *p, gint i, LfAttention *attention)
 
   p->ops->pool_blocks (p->q, s->q_pooled, s->queries, p->L, p->C, s->sparse.block_q);
   p->ops->select_blocks (p->q, &selection);
+  mark (p, LF_PHASE_SELECTION);
   if (s->trace)
     s->trace (s->trace_data, i, &selection);
   attention->list = s->list;
@@ -139,9 +163,29 @@ attend_sparse (const Pass *p, gint i, LfAttention *attention)
   attention->block_k = cache->block_k;
 }
 
-/* Queries, keys and values of layer i; the latter go into the cache. */
+/* An FP8 cache takes nothing but the keys and values of the clean pass. Until then those of the
+ * chunk lie behind the open frames. */
 static void
-project (const Pass *p, gint i)
+store_open (const Pass *p, gint i, LfQkNormRope *a, gboolean attends)
+{
+  LfTransformerState *s = p->s;
+  LfCache *cache = s->cache;
+  gsize past = cache->past * lf_cache_frame_bytes (cache);
+
+  if (attends)
+    lf_transformer_open (s, i, TRUE);
+  a->keys = (guint8 *) cache->open_keys + past;
+  a->keys_plain = cache->relative ? s->keys_plain : NULL;
+  a->values = (guint8 *) cache->open_values + past;
+  a->slots = cache->in_order;
+  p->ops->qk_norm_rope (p->q, a);
+  if (p->clean)
+    lf_cache_keep (cache, p->q, i, cache->relative ? a->keys_plain : a->keys, a->values);
+}
+
+/* Queries, keys and values of layer i. `attends`: somebody reads them in this pass. */
+static void
+project (const Pass *p, gint i, gboolean attends)
 {
   LfTransformerState *s = p->s;
   const LfTransformerLayer *layer = &s->model->layers[i];
@@ -163,11 +207,44 @@ project (const Pass *p, gint i)
       .eps = EPSILON};
 
   p->ops->norm_modulate (p->q, s->y, s->x, e, e + p->C, 1, p->L, p->C, EPSILON);
+  mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->qkv, s->wide, 3 * p->C, s->y, p->L, LF_EPILOGUE_NONE, NULL);
-  p->ops->qk_norm_rope (p->q, &a);
-  if (s->sparse.enabled)
-    p->ops->pool_frames (p->q, cache->pooled, cache->means, cache->keys,
-        lf_cache_current_slots (s->cache), p->frames, s->n, p->C, s->cache->block_k);
+  mark (p, LF_PHASE_LINEAR);
+  if (s->cache->fp8)
+    store_open (p, i, &a, attends);
+  else
+    p->ops->qk_norm_rope (p->q, &a);
+  mark (p, LF_PHASE_REST);
+  /* later chunks pool what an FP8 cache has made of the keys */
+  if (s->cache->fp8 ? p->sparse && attends : s->sparse.enabled) {
+    p->ops->pool_frames (p->q, cache->pooled, cache->means, visible_keys (s->cache, i),
+        p->slots + s->cache->past, p->frames, s->n, p->C, s->cache->block_k);
+    mark (p, LF_PHASE_SELECTION);
+  }
+}
+
+/* Attention of layer i to the text. */
+static void
+attend_text (const Pass *p, gint i)
+{
+  LfTransformerState *s = p->s;
+  const LfTransformerLayer *layer = &s->model->layers[i];
+  const LfCache *cache = s->cache;
+  gint C = p->C, L = p->L;
+  gsize text = (gsize) i * s->model->text_len * C * lf_dtype_size (cache->backend->act);
+
+  p->ops->norm_modulate (
+      p->q, s->y, s->x, layer->norm3_bias, layer->norm3_weight, 0, L, C, EPSILON);
+  mark (p, LF_PHASE_REST);
+  p->ops->linear (p->q, &layer->text_q, s->queries, C, s->y, L, LF_EPILOGUE_NONE, NULL);
+  mark (p, LF_PHASE_LINEAR);
+  p->ops->rms_norm (p->q, s->queries, C, s->queries, C, layer->text_norm_q, L, C, EPSILON);
+  mark (p, LF_PHASE_REST);
+  p->ops->text_attention (p->q, s->attended, s->queries, (guint8 *) s->text_keys + text,
+      (guint8 *) s->text_values + text, L, s->text_tokens, cache->heads, cache->d, s->text_bias);
+  mark (p, LF_PHASE_TEXT);
+  p->ops->linear (p->q, &layer->text_o, s->x, C, s->attended, L, LF_EPILOGUE_RESIDUAL, NULL);
+  mark (p, LF_PHASE_LINEAR);
 }
 
 /* The rest of layer i: attention to the frames, to the text, and the feed-forward. */
@@ -178,13 +255,12 @@ finish_layer (const Pass *p, gint i)
   const LfTransformerLayer *layer = &s->model->layers[i];
   const LfCache *cache = s->cache;
   const float *e = p->modulation + (gsize) i * 6 * p->C;
-  gsize text = (gsize) i * s->model->text_len * p->C * lf_dtype_size (cache->backend->act);
   gint C = p->C, L = p->L;
   LfAttention attention = {.q = s->queries,
-      .keys = cache->layers[i].keys,
-      .values = cache->layers[i].values,
+      .keys = visible_keys (cache, i),
+      .values = visible_values (cache, i),
       .y = s->attended,
-      .slots = cache->visible,
+      .slots = p->slots,
       .frames = p->frames,
       .visible = cache->past + p->frames,
       .n = s->n,
@@ -194,19 +270,17 @@ finish_layer (const Pass *p, gint i)
   if (p->sparse)
     attend_sparse (p, i, &attention);
   p->ops->attention (p->q, &attention);
+  mark (p, LF_PHASE_ATTENTION);
   p->ops->linear (p->q, &layer->o, s->x, C, s->attended, L, LF_EPILOGUE_RESIDUAL, e + 2 * C);
+  mark (p, LF_PHASE_LINEAR);
 
-  p->ops->norm_modulate (
-      p->q, s->y, s->x, layer->norm3_bias, layer->norm3_weight, 0, L, C, EPSILON);
-  p->ops->linear (p->q, &layer->text_q, s->queries, C, s->y, L, LF_EPILOGUE_NONE, NULL);
-  p->ops->rms_norm (p->q, s->queries, C, s->queries, C, layer->text_norm_q, L, C, EPSILON);
-  p->ops->text_attention (p->q, s->attended, s->queries, (guint8 *) s->text_keys + text,
-      (guint8 *) s->text_values + text, L, s->text_tokens, cache->heads, cache->d, s->text_bias);
-  p->ops->linear (p->q, &layer->text_o, s->x, C, s->attended, L, LF_EPILOGUE_RESIDUAL, NULL);
+  attend_text (p, i);
 
   p->ops->norm_modulate (p->q, s->y, s->x, e + 3 * C, e + 4 * C, 1, L, C, EPSILON);
+  mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->ffn0, s->wide, s->model->ffn_dim, s->y, L, LF_EPILOGUE_GELU, NULL);
   p->ops->linear (p->q, &layer->ffn2, s->x, C, s->wide, L, LF_EPILOGUE_RESIDUAL, e + 5 * C);
+  mark (p, LF_PHASE_LINEAR);
 }
 
 /* Time rows of the rotary tables for the frames at work. */
@@ -243,26 +317,34 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
   const LfTransformer *t = s->model;
   const LfCache *cache = s->cache;
   gint frames = cache->current, i;
+  gboolean attends;
   Pass p = {.s = s,
       .ops = cache->backend->ops,
       .q = s->q,
+      .step = step,
       .frames = frames,
       .L = frames * s->n,
       .C = t->dim,
       .modulation = s->modulation + (gsize) step * t->n_layers * 6 * t->dim,
       .rope = {NULL, s->rope_row, s->rope_column, s->ct, s->cr, s->cc, s->height, s->width},
+      .slots = cache->fp8 ? cache->in_order : cache->visible,
+      .clean = !flow,
       .sparse = s->sparse.enabled && !dense && cache->past > 0};
 
   p.rope.time = chunk_rope (s, frames);
   if (p.sparse)
     p.budget = lf_block_budget (&s->sparse, s->sparsity, cache->past, frames, cache->frame_blocks);
   p.ops->patchify (p.q, s->patches, latent, frames, t->z, 2 * s->height, 2 * s->width);
+  mark (&p, LF_PHASE_REST);
   p.ops->linear (p.q, &t->patch, s->x, p.C, s->patches, p.L, LF_EPILOGUE_NONE, NULL);
+  mark (&p, LF_PHASE_LINEAR);
   for (i = 0; i < t->n_layers; i++) {
     if (g_cancellable_is_cancelled (cancellable))
       return FALSE;
-    project (&p, i);
-    if (flow || i + 1 < t->n_layers)
+    /* of the last layer, the clean pass wants keys and values only */
+    attends = flow || i + 1 < t->n_layers;
+    project (&p, i, attends);
+    if (attends)
       finish_layer (&p, i);
   }
   mark_current (s);
@@ -270,8 +352,11 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
     const float *e = s->head_modulation + (gsize) step * 2 * p.C;
 
     p.ops->norm_modulate (p.q, s->y, s->x, e, e + p.C, 1, p.L, p.C, EPSILON);
+    mark (&p, LF_PHASE_REST);
     p.ops->linear (p.q, &t->head, s->patches, 4 * t->z, s->y, p.L, LF_EPILOGUE_NONE, NULL);
+    mark (&p, LF_PHASE_LINEAR);
     p.ops->unpatchify (p.q, flow, s->patches, frames, t->z, 2 * s->height, 2 * s->width);
+    mark (&p, LF_PHASE_REST);
   }
   return TRUE;
 }
@@ -302,5 +387,7 @@ lf_transformer_recache (LfTransformerState *state, gboolean sink, GCancellable *
   }
   cache->past = past;
   cache->current = current;
+  if (cache->fp8 && state->sparse.enabled)
+    lf_transformer_pool_past (state);
   return ok;
 }

@@ -10,6 +10,32 @@
 
 G_BEGIN_DECLS
 
+/* What time is spent on, for LfBackendOps.mark. */
+typedef enum
+{
+  LF_PHASE_REST, /* norms, rotation, patches, modulation, the sampler, the cache */
+  LF_PHASE_LINEAR,
+  LF_PHASE_ATTENTION, /* to the frames */
+  LF_PHASE_SELECTION, /* of key blocks */
+  LF_PHASE_TEXT,      /* attention to the text, its keys and values, and the text encoder */
+  LF_PHASE_DECODER,
+  LF_PHASE_CONVERSION, /* of pictures */
+  LF_PHASE_COPY,       /* of pictures to the host */
+  LF_N_PHASES
+} LfPhase;
+
+#define LF_N_PASSES 16
+#define LF_PASS_NONE (LF_N_PASSES - 1) /* what belongs to no pass, or to a late one */
+
+/* The tag of a phase in denoising pass number `pass` of a chunk; the clean pass comes last. */
+static inline gint
+lf_phase_tag (LfPhase phase, gint pass)
+{
+  return phase + LF_N_PHASES * MIN (pass, LF_PASS_NONE);
+}
+
+G_STATIC_ASSERT (LF_N_PHASES *LF_N_PASSES <= LF_MAX_TAGS);
+
 /* Shapes as in backend.h: F frames of n = height x width tokens, L = F n, C = dim. */
 
 typedef struct
@@ -72,6 +98,7 @@ typedef struct
 
   void *x, *y, *attended; /* (L, C) act: residual stream and intermediates */
   void *queries;          /* (L, C) act */
+  void *keys_plain;       /* (L, C) act: before rotation; FP8 cache in relative mode */
   void *wide;             /* (L, max (3 C, ffn)) act */
   void *patches;          /* (L, 4 Z) act */
   float *latents;         /* (max_frames, Z, H, W) f32, for recaching */
@@ -90,6 +117,7 @@ typedef struct
   gint max_frames;    /* frames of one pass at most */
   gint window, sink;
   gboolean relative;
+  gboolean cache_fp8;
   LfSparse sparse;
   gint n_timesteps;
   const double *timesteps; /* host, 0..1000; the last is the clean pass's: 0 */
@@ -107,6 +135,11 @@ void lf_transformer_set_text (LfTransformerState *state, const float *embedding,
 /* Finds room for `frames` new frames in the cache, and brings keys and pooled keys of past
  * frames to where the chunk at work needs them: once a chunk. */
 gboolean lf_transformer_begin (LfTransformerState *state, gint frames, GError **error);
+
+/* FP8 caches: opens the past frames of a layer as attention reads them. */
+void lf_transformer_open (LfTransformerState *state, gint layer, gboolean values);
+/* FP8 caches: pools the keys of past frames, as they come out of the cache, in all layers. */
+void lf_transformer_pool_past (LfTransformerState *state);
 
 /* One pass over the frames at work: `latent` (F, Z, H, W) f32 at timestep number `step`
  * writes their keys and values and, where `flow` is not NULL, the predicted flow

@@ -64,6 +64,7 @@ lay_out (LfTransformerState *s, LfArena *arena, gint window)
   s->y = lf_arena_take (arena, L * C * act);
   s->attended = lf_arena_take (arena, L * C * act);
   s->queries = lf_arena_take (arena, L * C * act);
+  s->keys_plain = s->cache->fp8 && s->cache->relative ? lf_arena_take (arena, L * C * act) : NULL;
   s->wide = lf_arena_take (arena, L * MAX (3 * t->dim, t->ffn_dim) * act);
   s->patches = lf_arena_take (arena, L * 4 * t->z * act);
   s->latents = lf_arena_take (arena, MAX (L * 4 * t->z, (gsize) t->freq_dim) * sizeof (float));
@@ -105,6 +106,7 @@ compute_modulation (LfTransformerState *s, const double *timesteps)
       ops->add_modulation (
           s->q, to + (gsize) j * 6 * C, t->layers[j].modulation, s->text_mid, 1, 6, 6, C);
   }
+  ops->mark (s->q, lf_phase_tag (LF_PHASE_REST, LF_PASS_NONE));
 }
 
 LfTransformerState *
@@ -121,6 +123,7 @@ lf_transformer_state_new (
       .window = shape->window,
       .sink = shape->sink,
       .relative = shape->relative,
+      .fp8 = shape->cache_fp8,
       .reserve = MAX (RESERVE_FRAMES, shape->max_frames),
       .latent_floats = (gsize) transformer->z * 4 * shape->height * shape->width};
   LfArena arena = {0};
@@ -197,6 +200,7 @@ lf_transformer_set_text (LfTransformerState *state, const float *embedding, gint
     ops->rms_norm (state->q, k, C, k, C, w->text_norm_k, tokens, C, EPSILON);
     ops->linear (state->q, &w->text_v, v, C, state->text_out, tokens, LF_EPILOGUE_NONE, NULL);
   }
+  ops->mark (state->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
   state->text_tokens = tokens;
   state->text_bias = padding ? logf (padding) : 0;
 }
@@ -224,40 +228,97 @@ reserve_list (LfTransformerState *s, GError **error)
   return TRUE;
 }
 
+/* Rotary tables with time rows for the places in the window from `first` on. */
+static LfRope
+window_rope (const LfTransformerState *s, gint first)
+{
+  return (LfRope){s->rope_window + (gsize) first * s->ct * 2, s->rope_row, s->rope_column, s->ct,
+      s->cr, s->cc, s->height, s->width};
+}
+
+void
+lf_transformer_open (LfTransformerState *state, gint layer, gboolean values)
+{
+  LfCache *cache = state->cache;
+  LfRope rope = window_rope (state, 0);
+
+  lf_cache_open (cache, state->q, layer, values);
+  if (cache->relative && cache->past)
+    cache->backend->ops->rotate_keys (state->q, cache->open_keys, cache->open_keys, &rope,
+        cache->in_order, cache->past, cache->n, cache->heads, cache->d);
+}
+
+void
+lf_transformer_pool_past (LfTransformerState *state)
+{
+  LfCache *cache = state->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gint i;
+
+  for (i = 0; i < cache->n_layers && cache->past; i++) {
+    lf_transformer_open (state, i, FALSE);
+    ops->pool_frames (state->q, cache->layers[i].pooled, cache->layers[i].means, cache->open_keys,
+        cache->in_order, cache->past, cache->n, cache->C, cache->block_k);
+  }
+  ops->mark (state->q, lf_phase_tag (LF_PHASE_SELECTION, LF_PASS_NONE));
+}
+
+/* A window that moved: the frames behind the sink have new places. */
+static void
+rotate_past (LfTransformerState *s)
+{
+  LfCache *cache = s->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gint first, i;
+  LfRope rope;
+
+  for (first = 0; first < cache->past && cache->rotated_at[cache->visible[first]] == first; first++)
+    ;
+  if (!cache->relative || first == cache->past)
+    return;
+  rope = window_rope (s, first);
+  for (i = 0; i < cache->n_layers; i++)
+    ops->rotate_keys (s->q, cache->layers[i].keys, cache->layers[i].keys_plain, &rope,
+        cache->visible + first, cache->past - first, cache->n, cache->heads, cache->d);
+  ops->mark (s->q, lf_phase_tag (LF_PHASE_REST, LF_PASS_NONE));
+  for (i = first; i < cache->past; i++) {
+    cache->rotated_at[cache->visible[i]] = i;
+    cache->has_pooled[cache->visible[i]] = FALSE;
+  }
+}
+
+static void
+pool_past (LfTransformerState *s)
+{
+  LfCache *cache = s->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gint first, i;
+
+  for (first = 0; first < cache->past && cache->has_pooled[cache->visible[first]]; first++)
+    ;
+  if (first == cache->past)
+    return;
+  for (i = 0; i < cache->n_layers; i++)
+    ops->pool_frames (s->q, cache->layers[i].pooled, cache->layers[i].means, cache->layers[i].keys,
+        cache->visible + first, cache->past - first, cache->n, cache->C, cache->block_k);
+  ops->mark (s->q, lf_phase_tag (LF_PHASE_SELECTION, LF_PASS_NONE));
+  for (i = first; i < cache->past; i++)
+    cache->has_pooled[cache->visible[i]] = TRUE;
+}
+
 gboolean
 lf_transformer_begin (LfTransformerState *state, gint frames, GError **error)
 {
   LfCache *cache = state->cache;
-  const LfBackendOps *ops = cache->backend->ops;
-  LfRope rope = {state->rope_window, state->rope_row, state->rope_column, state->ct, state->cr,
-      state->cc, state->height, state->width};
-  gint first, i;
 
   if (!lf_cache_begin (cache, state->q, frames, error)
       || (state->sparse.enabled && !reserve_list (state, error)))
     return FALSE;
-  /* a window that moved: the frames behind the sink have new places */
-  for (first = 0; first < cache->past && cache->rotated_at[cache->visible[first]] == first; first++)
-    ;
-  if (cache->relative && first < cache->past) {
-    rope.time = state->rope_window + (gsize) first * state->ct * 2;
-    for (i = 0; i < cache->n_layers; i++)
-      ops->rotate_keys (state->q, cache->layers[i].keys, cache->layers[i].keys_plain, &rope,
-          cache->visible + first, cache->past - first, cache->n, cache->heads, cache->d);
-    for (i = first; i < cache->past; i++) {
-      cache->rotated_at[cache->visible[i]] = i;
-      cache->has_pooled[cache->visible[i]] = FALSE;
-    }
-  }
-  for (first = 0; first < cache->past && cache->has_pooled[cache->visible[first]]; first++)
-    ;
-  if (state->sparse.enabled && first < cache->past) {
-    for (i = 0; i < cache->n_layers; i++)
-      ops->pool_frames (state->q, cache->layers[i].pooled, cache->layers[i].means,
-          cache->layers[i].keys, cache->visible + first, cache->past - first, cache->n, cache->C,
-          cache->block_k);
-    for (i = first; i < cache->past; i++)
-      cache->has_pooled[cache->visible[i]] = TRUE;
-  }
+  if (!cache->fp8)
+    rotate_past (state);
+  if (state->sparse.enabled && cache->fp8)
+    lf_transformer_pool_past (state);
+  else if (state->sparse.enabled)
+    pool_past (state);
   return TRUE;
 }

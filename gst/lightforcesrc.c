@@ -250,8 +250,8 @@ make_frame (LightforceSrc *self, GstBuffer **frame)
   /* ERRORS */
 no_buffer:
   GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-      ("No memory for a video frame of %dx%d: choose a smaller width and height.", chunk->width,
-          chunk->height),
+      ("No memory for a video frame of %dx%d: choose a smaller width and height.",
+          chunk->layout.width, chunk->layout.height),
       ("allocation: %s", gst_flow_get_name (ret)));
   self->failed = TRUE;
   return GST_FLOW_EOS;

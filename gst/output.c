@@ -50,15 +50,15 @@ static GstBuffer *
 wrap_picture (LfSrcOutput *output, LfChunk *chunk, gint picture)
 {
   gsize offsets[GST_VIDEO_MAX_PLANES] = {0};
-  gint strides[GST_VIDEO_MAX_PLANES] = {(gint) chunk->stride};
-  gsize start = (gsize) picture * chunk->picture_size;
+  gint strides[GST_VIDEO_MAX_PLANES] = {(gint) chunk->layout.stride[0]};
+  gsize start = (gsize) picture * chunk->layout.size;
   GstBuffer *buffer = gst_buffer_new_wrapped_full (GST_MEMORY_FLAG_READONLY,
-      (gpointer) (chunk->data + start), chunk->picture_size, 0, chunk->picture_size,
+      (gpointer) (chunk->data + start), chunk->layout.size, 0, chunk->layout.size,
       lf_chunk_ref (chunk), (GDestroyNotify) lf_chunk_unref);
 
   gst_buffer_add_video_meta_full (buffer, GST_VIDEO_FRAME_FLAG_NONE,
-      GST_VIDEO_INFO_FORMAT (&output->in), (guint) chunk->width, (guint) chunk->height, 1, offsets,
-      strides);
+      GST_VIDEO_INFO_FORMAT (&output->in), (guint) chunk->layout.width,
+      (guint) chunk->layout.height, 1, offsets, strides);
   return buffer;
 }
 

@@ -19,6 +19,9 @@ enum
   PROP_QUEUE_CHUNKS,
   PROP_THREADS,
   PROP_BACKEND,
+  PROP_PRECISION,
+  PROP_TEXT_RESIDENCY,
+  PROP_KV_CACHE,
   PROP_ATTENTION,
   PROP_SPARSITY,
   PROP_SPARSITY_BASE,
@@ -65,6 +68,21 @@ DEFINE_ENUM (backend_type, "LightforceSrcBackend",
     {LF_SRC_BACKEND_AUTO, "The fastest one that works here", "auto"},
     {LF_SRC_BACKEND_CPU, "Processor", "cpu"},
     {LF_SRC_BACKEND_CUDA, "NVIDIA graphics processor", "cuda"})
+
+DEFINE_ENUM (precision_type, "LightforceSrcPrecision",
+    {LF_PRECISION_AUTO, "fp32 on the processor, bf16 on a graphics processor", "auto"},
+    {LF_PRECISION_FP32, "32-bit floats: the most exact", "fp32"},
+    {LF_PRECISION_BF16, "16-bit floats: half the memory and faster", "bf16"},
+    {LF_PRECISION_FP8, "bf16 with 8-bit floats where most of the work is: a quarter", "fp8"})
+
+DEFINE_ENUM (text_residency_type, "LightforceSrcTextResidency",
+    {LF_TEXT_RESIDENCY_KEEP, "In the backend's memory, where prompts are quick", "keep"},
+    {LF_TEXT_RESIDENCY_RELEASE, "Nowhere: it is loaded for each prompt", "release"},
+    {LF_TEXT_RESIDENCY_CPU, "In main memory; the processor encodes prompts", "cpu"})
+
+DEFINE_ENUM (kv_cache_type, "LightforceSrcKvCache",
+    {LF_SRC_KV_CACHE_AUTO, "The type that the model computes in", "auto"},
+    {LF_SRC_KV_CACHE_FP8, "8-bit floats: half the memory of bf16", "fp8"})
 
 DEFINE_ENUM (attention_type, "LightforceSrcAttention",
     {LF_SRC_ATTENTION_AUTO, "The model's own; sparse where a sparsity is set", "auto"},
@@ -143,8 +161,24 @@ install_model_properties (GObjectClass *object_class)
       g_param_spec_string ("decoder", "Decoder",
           "File that replaces the model's video decoder (NULL: the model's)", NULL, FLAGS | READY));
   g_object_class_install_property (object_class, PROP_BACKEND,
-      g_param_spec_enum ("backend", "Backend", "What computes the video", backend_type (),
-          LF_SRC_BACKEND_AUTO, FLAGS | READY));
+      g_param_spec_enum ("backend", "Backend",
+          "What computes the video: the processor (cpu) or an NVIDIA graphics processor (cuda)",
+          backend_type (), LF_SRC_BACKEND_AUTO, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_PRECISION,
+      g_param_spec_enum ("precision", "Precision",
+          "What numbers are computed in: fewer bits take less memory and time, and change the "
+          "pictures a little; the processor has fp32 only",
+          precision_type (), LF_PRECISION_AUTO, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_TEXT_RESIDENCY,
+      g_param_spec_enum ("text-encoder-residency", "Text encoder residency",
+          "Where the text encoder is between prompts: released or in main memory, it leaves the "
+          "graphics processor's memory to the video, and a new prompt takes seconds more",
+          text_residency_type (), LF_TEXT_RESIDENCY_KEEP, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_KV_CACHE,
+      g_param_spec_enum ("kv-cache", "Key/value cache",
+          "How past frames are kept: fp8 takes half the memory of bf16, a quarter of fp32, costs "
+          "a little time, and changes the pictures a little",
+          kv_cache_type (), LF_SRC_KV_CACHE_AUTO, FLAGS | READY));
   g_object_class_install_property (object_class, PROP_THREADS,
       g_param_spec_uint (
           "threads", "Threads", "Processor threads (0: one a core)", 0, 1024, 0, FLAGS | READY));
@@ -324,6 +358,15 @@ lf_src_settings_set (LfSrcSettings *s, guint id, const GValue *value)
     case PROP_BACKEND:
       s->backend = g_value_get_enum (value);
       return TRUE;
+    case PROP_PRECISION:
+      s->precision = g_value_get_enum (value);
+      return TRUE;
+    case PROP_TEXT_RESIDENCY:
+      s->text_residency = g_value_get_enum (value);
+      return TRUE;
+    case PROP_KV_CACHE:
+      s->kv_cache = g_value_get_enum (value);
+      return TRUE;
     case PROP_ATTENTION:
       s->attention = g_value_get_enum (value);
       return TRUE;
@@ -367,6 +410,15 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
       return TRUE;
     case PROP_BACKEND:
       g_value_set_enum (value, s->backend);
+      return TRUE;
+    case PROP_PRECISION:
+      g_value_set_enum (value, s->precision);
+      return TRUE;
+    case PROP_TEXT_RESIDENCY:
+      g_value_set_enum (value, s->text_residency);
+      return TRUE;
+    case PROP_KV_CACHE:
+      g_value_set_enum (value, s->kv_cache);
       return TRUE;
     case PROP_ATTENTION:
       g_value_set_enum (value, s->attention);
@@ -422,6 +474,8 @@ lf_src_settings_to_options (const LfSrcSettings *settings, LfModelOptions *optio
 
   *options = (LfModelOptions){
       .backend = backends[settings->backend],
+      .precision = settings->precision,
+      .text_residency = settings->text_residency,
       .transformer = settings->transformer,
       .text_encoder = settings->text_encoder,
       .tokenizer = settings->tokenizer,
@@ -466,5 +520,6 @@ lf_src_settings_to_config (const LfSrcSettings *settings, LfModel *model, LfStre
   lf_src_settings_to_sparse (settings, lf_model_get_info (model), &config->sparse);
   config->prompt_switch = settings->prompt_switch;
   config->blend_chunks = (gint) settings->blend_chunks;
+  config->cache_fp8 = settings->kv_cache == LF_SRC_KV_CACHE_FP8;
   config->threads = (gint) settings->threads;
 }

@@ -19,6 +19,12 @@ typedef enum
 
 typedef enum
 {
+  LF_SRC_KV_CACHE_AUTO, /* of the activations' type */
+  LF_SRC_KV_CACHE_FP8
+} LfSrcKvCache;
+
+typedef enum
+{
   LF_SRC_ATTENTION_AUTO,
   LF_SRC_ATTENTION_SPARSE,
   LF_SRC_ATTENTION_DENSE
@@ -40,6 +46,9 @@ typedef struct
   gint width, height;
   guint queue_chunks, threads;
   LfSrcBackend backend;
+  LfPrecision precision;
+  LfTextResidency text_residency;
+  LfSrcKvCache kv_cache;
   LfSrcAttention attention;
   double sparsity, sparsity_base;
   gint keep_frames, keep_sink, keep_near;

@@ -20,8 +20,20 @@
 
 #define GROWTH_TOLERANCE 1e-9
 
-static char *backend_name, *weights_path, *decoder_path;
-static double tolerance = 1e-4, block_tolerance = 0.999;
+static char *backend_name, *precision_name, *weights_path, *decoder_path;
+static double tolerance = -1, block_tolerance = -1; /* what goes with the precision */
+
+static const struct
+{
+  const char *name;
+  LfPrecision precision;
+  double tolerance, blocks;
+} precisions[] = {
+    {"fp32", LF_PRECISION_FP32, 1e-4, 0.999},
+    {"bf16", LF_PRECISION_BF16, 2e-2, 0.99},
+    {"fp8", LF_PRECISION_FP8, 6e-2, 0.97},
+};
+static LfPrecision precision;
 
 /* One case at work. */
 typedef struct
@@ -161,11 +173,7 @@ open_weights (Case *c, LfPart part, GError **error)
   } else {
     c->files = lf_model_files_wrap (c->file, "w.", part, &c->config);
   }
-  c->loader = (LfLoader){.files = c->files,
-      .part = part,
-      .backend = c->backend,
-      .queue = c->q,
-      .linear_dtype = c->backend->act};
+  c->loader = lf_loader_make (c->files, part, c->backend, c->q);
   return TRUE;
 }
 
@@ -539,7 +547,7 @@ run_case (Case *c, GError **error)
   if (!json_parser_load_from_data (c->parser, config, -1, error))
     return FALSE;
   c->json = json_node_get_object (json_parser_get_root (c->parser));
-  c->backend = lf_backend_open (backend_name, error);
+  c->backend = lf_backend_open (backend_name, precision, error);
   if (!c->backend || !(c->q = c->backend->ops->queue_new (c->backend, 0, error)))
     return FALSE;
   if (g_str_equal (c->name, "generator"))
@@ -619,6 +627,24 @@ run_directory (const char *path)
   return ok;
 }
 
+/* Finds the precision; what was not given follows from it. */
+static gboolean
+choose_precision (const char *name)
+{
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (precisions); i++) {
+    if (!g_str_equal (precisions[i].name, name))
+      continue;
+    precision = precisions[i].precision;
+    tolerance = tolerance < 0 ? precisions[i].tolerance : tolerance;
+    block_tolerance = block_tolerance < 0 ? precisions[i].blocks : block_tolerance;
+    return TRUE;
+  }
+  fprintf (stderr, "lightforce-golden: precision is \"%s\"; choose fp32, bf16 or fp8\n", name);
+  return FALSE;
+}
+
 int
 main (int argc, char **argv)
 {
@@ -626,10 +652,12 @@ main (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   GOptionEntry entries[] = {
       {"backend", 0, 0, G_OPTION_ARG_STRING, &backend_name, "auto, cpu or cuda", "NAME"},
+      {"precision", 0, 0, G_OPTION_ARG_STRING, &precision_name, "fp32 (the default), bf16 or fp8",
+          "NAME"},
       {"tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &tolerance,
-          "largest relative L2 error that passes (1e-4)", "X"},
+          "largest relative L2 error that passes (1e-4; bf16 2e-2; fp8 6e-2)", "X"},
       {"blocks", 0, 0, G_OPTION_ARG_DOUBLE, &block_tolerance,
-          "smallest share of agreeing blocks that passes (0.999)", "X"},
+          "smallest share of agreeing blocks that passes (0.999; bf16 0.99; fp8 0.97)", "X"},
       {"weights", 0, 0, G_OPTION_ARG_FILENAME, &weights_path,
           "take the weights from this model instead of the cases", "PATH"},
       {"decoder", 0, 0, G_OPTION_ARG_FILENAME, &decoder_path, "the model's other decoder", "PATH"},
@@ -649,9 +677,12 @@ main (int argc, char **argv)
     fprintf (stderr, "lightforce-golden: name a golden file or a directory of them\n");
     return 2;
   }
+  if (!choose_precision (precision_name ? precision_name : "fp32"))
+    return 2;
   for (i = 1; i < argc; i++)
     ok = (g_file_test (argv[i], G_FILE_TEST_IS_DIR) ? run_directory : run_file) (argv[i]) && ok;
   g_free (backend_name);
+  g_free (precision_name);
   g_free (weights_path);
   g_free (decoder_path);
   return ok ? 0 : 1;

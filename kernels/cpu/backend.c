@@ -10,15 +10,29 @@
 
 #define MAX_THREADS 256
 
+/* backend->data: what is allocated */
+typedef struct
+{
+  GMutex lock;
+  GHashTable *sizes; /* allocation -> bytes */
+  gsize used, peak;
+} Memory;
+
 static void
 cpu_close (LfBackend *be)
 {
+  Memory *memory = be->data;
+
+  g_hash_table_unref (memory->sizes);
+  g_mutex_clear (&memory->lock);
+  g_free (memory);
 }
 
 static void *
 cpu_alloc (LfBackend *be, gsize bytes, GError **error)
 {
   gsize rounded = (bytes + 255) & ~(gsize) 255;
+  Memory *memory = be->data;
   void *mem;
 
   if (rounded < bytes || !(mem = aligned_alloc (256, MAX (rounded, 256)))) {
@@ -28,13 +42,34 @@ cpu_alloc (LfBackend *be, gsize bytes, GError **error)
     return NULL;
   }
   memset (mem, 0, bytes);
+  g_mutex_lock (&memory->lock);
+  g_hash_table_insert (memory->sizes, mem, GSIZE_TO_POINTER (rounded));
+  memory->used += rounded;
+  memory->peak = MAX (memory->peak, memory->used);
+  g_mutex_unlock (&memory->lock);
   return mem;
 }
 
 static void
 cpu_free (LfBackend *be, void *mem)
 {
+  Memory *memory = be->data;
+
+  g_mutex_lock (&memory->lock);
+  memory->used -= GPOINTER_TO_SIZE (g_hash_table_lookup (memory->sizes, mem));
+  g_hash_table_remove (memory->sizes, mem);
+  g_mutex_unlock (&memory->lock);
   free (mem);
+}
+
+static void
+cpu_get_memory (LfBackend *be, LfMemory *out)
+{
+  Memory *memory = be->data;
+
+  g_mutex_lock (&memory->lock);
+  *out = (LfMemory){memory->used, memory->peak, G_MAXSIZE};
+  g_mutex_unlock (&memory->lock);
 }
 
 static LfQueue *
@@ -54,6 +89,7 @@ static void
 cpu_queue_free (LfQueue *q)
 {
   lf_cpu_pool_free (q->pool);
+  g_aligned_free (q->shared);
   g_clear_error (&q->error);
   g_free (q);
 }
@@ -85,25 +121,74 @@ cpu_to_float (LfQueue *q, float *y, const void *x, gsize count)
   memmove (y, x, count * sizeof (float));
 }
 
+float *
+lf_cpu_shared (LfQueue *q, gsize floats)
+{
+  if (q->shared_floats < floats) {
+    g_aligned_free (q->shared);
+    q->shared_floats = floats + floats / 4;
+    q->shared = g_aligned_alloc (q->shared_floats, sizeof (float), 64);
+  }
+  return q->shared;
+}
+
+/* Operations are done when they return: a mark only looks at the clock. */
+static void
+cpu_set_profiling (LfQueue *q, gboolean on)
+{
+  q->profiling = on;
+  q->marked = g_get_monotonic_time ();
+  memset (q->seconds, 0, sizeof (q->seconds));
+}
+
+static void
+cpu_mark (LfQueue *q, gint tag)
+{
+  gint64 now;
+
+  if (!q->profiling)
+    return;
+  now = g_get_monotonic_time ();
+  q->seconds[tag] += (now - q->marked) * 1e-6;
+  q->marked = now;
+}
+
+static void
+cpu_read_profile (LfQueue *q, double *seconds)
+{
+  gint i;
+
+  for (i = 0; i < LF_MAX_TAGS; i++)
+    seconds[i] += q->seconds[i];
+  cpu_set_profiling (q, q->profiling);
+}
+
 static const LfBackendOps cpu_ops = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .get_memory = cpu_get_memory,
     .queue_new = cpu_queue_new,
     .queue_free = cpu_queue_free,
     .wait = cpu_wait,
     .upload = cpu_copy,
     .download = cpu_copy,
     .copy = cpu_copy,
+    .set_profiling = cpu_set_profiling,
+    .mark = cpu_mark,
+    .read_profile = cpu_read_profile,
     .from_float = cpu_from_float,
     .to_float = cpu_to_float,
     .linear = lf_cpu_linear,
+    .quantize = lf_cpu_quantize,
     .norm_modulate = lf_cpu_norm_modulate,
     .rms_norm = lf_cpu_rms_norm,
     .qk_norm_rope = lf_cpu_qk_norm_rope,
     .rotate_keys = lf_cpu_rotate_keys,
     .pool_blocks = lf_cpu_pool_blocks,
     .pool_frames = lf_cpu_pool_frames,
+    .compress_frames = lf_cpu_compress_frames,
+    .expand_frames = lf_cpu_expand_frames,
     .select_blocks = lf_cpu_select_blocks,
     .attention = lf_cpu_attention,
     .text_attention = lf_cpu_text_attention,
@@ -123,14 +208,27 @@ static const LfBackendOps cpu_ops = {
     .pixel_attention = lf_cpu_pixel_attention,
     .latent_to_pixels = lf_cpu_latent_to_pixels,
     .beside_past = lf_cpu_beside_past,
-    .to_rgbx = lf_cpu_to_rgbx,
+    .pictures_to_frames = lf_cpu_pictures_to_frames,
 };
 
 static gboolean
-cpu_open (LfBackend *be, GError **error)
+cpu_open (LfBackend *be, LfPrecision precision, GError **error)
 {
+  Memory *memory;
+
+  if (precision != LF_PRECISION_AUTO && precision != LF_PRECISION_FP32) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "precision: the CPU computes in fp32; leave precision at auto, or use a GPU");
+    return FALSE;
+  }
+  memory = g_new0 (Memory, 1);
+  g_mutex_init (&memory->lock);
+  memory->sizes = g_hash_table_new (NULL, NULL);
   be->ops = &cpu_ops;
+  be->device = g_strdup_printf ("%u processors", g_get_num_processors ());
+  be->data = memory;
   be->act = LF_DTYPE_F32;
+  be->precision = LF_PRECISION_FP32;
   be->float_limit = (gsize) 1 << 30;
   /* threads are the queue's (cpu.h): OpenBLAS runs in each of them */
   openblas_set_num_threads (1);

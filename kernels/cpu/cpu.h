@@ -21,6 +21,11 @@ struct _LfQueue
   LfCpuPool *pool;
   gint threads;
   GError *error; /* first failure; wait() hands it over */
+  float *shared; /* lf_cpu_shared */
+  gsize shared_floats;
+  gboolean profiling;
+  gint64 marked; /* when, microseconds */
+  double seconds[LF_MAX_TAGS];
 };
 
 /* Works on items begin .. end-1; `thread` is 0 .. threads-1. */
@@ -32,6 +37,9 @@ void lf_cpu_for (LfQueue *q, gint64 count, gint64 grain, LfCpuFunc func, gpointe
 /* Memory of one thread of the queue, aligned to 64 bytes, at least `floats` long. Valid until
  * the next call for this thread; it only ever grows, so steady state allocates nothing. */
 float *lf_cpu_scratch (LfQueue *q, gint thread, gsize floats);
+
+/* The same for an operation as a whole, between its loops. */
+float *lf_cpu_shared (LfQueue *q, gsize floats);
 
 /* Row-major C = alpha A op(B) + beta C in one thread, B (N, K) if trans_b else (K, N). */
 void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float *A, gint lda,
@@ -45,6 +53,16 @@ void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const f
 #else
 #define LF_CPU_CLONES
 #endif
+
+/* fp8.c. Each takes `n` values with one scale; to_fp8 returns it. */
+float lf_cpu_to_fp8 (guint8 *y, const float *x, gint n);
+void lf_cpu_from_fp8 (float *y, const guint8 *x, float scale, gint n);
+void lf_cpu_quantize (
+    LfQueue *q, void *y, float *scale, const void *x, LfDType dtype, gsize rows, gint n);
+void lf_cpu_compress_frames (LfQueue *q, void *cache, float *scales, const void *x,
+    const gint32 *slots, gint frames, gint n, gint heads, gint d);
+void lf_cpu_expand_frames (LfQueue *q, void *x, const void *cache, const float *scales,
+    const gint32 *slots, gint frames, gint n, gint heads, gint d);
 
 /* linear.c */
 void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
@@ -102,7 +120,8 @@ void lf_cpu_pixel_attention (
 void lf_cpu_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint H, gint W,
     const float *scale, const float *shift, float bound);
 void lf_cpu_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
-void lf_cpu_to_rgbx (LfQueue *q, guint8 *y, const void *x, gsize pixels, float scale, float shift);
+void lf_cpu_pictures_to_frames (
+    LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout, float scale, float shift);
 
 G_END_DECLS
 #endif

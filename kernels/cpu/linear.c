@@ -18,7 +18,7 @@ typedef struct
   const LfLinear *w;
   float *y;
   gint ldy;
-  const float *x;
+  const float *x; /* (rows, n_in) */
   gint rows, piece_rows, piece_columns, column_pieces;
   LfEpilogue epilogue;
   const float *gate;
@@ -63,6 +63,21 @@ finish_row (
   }
 }
 
+/* `columns` rows of the weights from `column` on, as floats. */
+static void
+convert_weights (float *y, const LfLinear *w, gint column, gint columns)
+{
+  const guint8 *from =
+      (const guint8 *) w->weight + (gsize) column * w->n_in * lf_dtype_size (w->dtype);
+  gint i;
+
+  if (w->dtype != LF_DTYPE_F8_E4M3)
+    lf_dtype_convert (y, LF_DTYPE_F32, from, w->dtype, (gsize) columns * w->n_in);
+  for (i = 0; i < columns && w->dtype == LF_DTYPE_F8_E4M3; i++)
+    lf_cpu_from_fp8 (
+        y + (gsize) i * w->n_in, from + (gsize) i * w->n_in, w->scale[column + i], w->n_in);
+}
+
 static void
 linear_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 {
@@ -88,9 +103,7 @@ linear_piece (gpointer data, gint64 begin, gint64 end, gint thread)
     if (w->dtype != LF_DTYPE_F32) {
       float *converted = v + (gsize) rows * columns;
 
-      lf_dtype_convert (converted, LF_DTYPE_F32,
-          (const guint8 *) w->weight + (gsize) column * w->n_in * lf_dtype_size (w->dtype),
-          w->dtype, weights);
+      convert_weights (converted, w, column, columns);
       matrix = converted;
     }
     for (i = 0; i < columns; i++) {
@@ -101,8 +114,30 @@ linear_piece (gpointer data, gint64 begin, gint64 end, gint thread)
         w->n_in, 0, v, columns);
     for (i = 0; i < rows; i++)
       finish_row (a->y + (gsize) (row + i) * a->ldy + column, v + (gsize) i * columns,
-          w->bias ? w->bias + column : zeros, a->gate ? a->gate + column : ones, columns,
-          a->epilogue);
+          w->bias ? (const float *) w->bias + column : zeros, a->gate ? a->gate + column : ones,
+          columns, a->epilogue);
+  }
+}
+
+typedef struct
+{
+  LfQueue *q;
+  float *y;
+  const float *x;
+  gint n;
+} Round;
+
+static void
+round_piece (gpointer data, gint64 begin, gint64 end, gint thread)
+{
+  const Round *a = data;
+  guint8 *codes = (guint8 *) lf_cpu_scratch (a->q, thread, (a->n + 3) / 4);
+  gint64 i;
+
+  for (i = begin; i < end; i++) {
+    float scale = lf_cpu_to_fp8 (codes, a->x + i * a->n, a->n);
+
+    lf_cpu_from_fp8 (a->y + i * a->n, codes, scale, a->n);
   }
 }
 
@@ -113,6 +148,13 @@ lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, 
   Linear a = {q, w, y, ldy, x, rows, PIECE_ROWS, PIECE_COLUMNS, 0, epilogue, gate};
   gint row_pieces;
 
+  if (w->dtype == LF_DTYPE_F8_E4M3) {
+    /* products of FP8 have it on both sides: each row of x with a scale of its own */
+    Round r = {q, lf_cpu_shared (q, (gsize) rows * w->n_in), x, w->n_in};
+
+    lf_cpu_for (q, rows, 16, round_piece, &r);
+    a.x = r.y;
+  }
   if (w->dtype != LF_DTYPE_F32) {
     /* each weight is converted once */
     a.piece_rows = MAX (rows, 1);

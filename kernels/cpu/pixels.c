@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "core/layout.h"
 #include "cpu.h"
 #include "vecmath.h"
 
@@ -233,36 +234,129 @@ lf_cpu_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixel
   lf_cpu_for (q, frames * (gint64) pixels, items_of (2 * C), beside_past, &a);
 }
 
+/* ---------------------------------------------------------------- frames */
+
 typedef struct
 {
+  LfQueue *q;
   guint8 *y;
   const float *x;
+  const LfLayout *layout;
+  LfColors colors;
   float scale, shift;
-} Rgbx;
+  gint lines;   /* rows of a picture that make one item: 2 where they share chroma */
+  gint of_each; /* items of a picture */
+} Frames;
+
+/* Red, green and blue of a row, 0..1. */
+LF_CPU_CLONES static void
+clamp_row (float *rgb, const float *x, gint n, float scale, float shift)
+{
+  gint i;
+
+  for (i = 0; i < n; i++) {
+    float v = x[i] * scale + shift;
+
+    v = v > 0 ? v : 0; /* not a number is black */
+    rgb[i] = v < 1 ? v : 1;
+  }
+}
 
 LF_CPU_CLONES static void
-rgbx_pixels (gpointer data, gint64 begin, gint64 end, gint thread)
+store_rgb (guint8 *y, const float *rgb, gint width, gint bytes, gboolean swap)
 {
-  const Rgbx *a = data;
-  gint64 i;
-  gint c;
+  gint i, c;
 
-  for (i = begin; i < end; i++) {
-    for (c = 0; c < 3; c++) {
-      float v = a->x[3 * i + c] * a->scale + a->shift;
+  for (i = 0; i < width; i++) {
+    for (c = 0; c < 3; c++)
+      y[i * bytes + (swap ? 2 - c : c)] = (guint8) (rgb[3 * i + c] * 255 + 0.5f);
+    if (bytes == 4)
+      y[4 * i + 3] = 255;
+  }
+}
 
-      v = v > 0 ? v : 0; /* not a number is black */
-      v = v < 1 ? v : 1;
-      a->y[4 * i + c] = (guint8) (v * 255 + 0.5f);
+LF_INLINE guint8
+color_sum (const LfColorSum *s, float r, float g, float b)
+{
+  return (guint8) (s->add + s->b * b + s->g * g + s->r * r);
+}
+
+LF_CPU_CLONES static void
+store_luma (guint8 *y, const float *rgb, gint width, const LfColorSum *sum)
+{
+  const LfColorSum s = *sum;
+  gint i;
+
+  for (i = 0; i < width; i++)
+    y[i] = color_sum (&s, rgb[3 * i], rgb[3 * i + 1], rgb[3 * i + 2]);
+}
+
+/* Chroma lies on the even columns, between the rows a and b: 1 2 1 across, their mean down. */
+LF_CPU_CLONES static void
+store_chroma (guint8 *cb, guint8 *cr, gint step, const float *a, const float *b, gint width,
+    const LfColors *colors)
+{
+  const LfColors s = *colors;
+  gint i, c;
+
+  for (i = 0; 2 * i < width; i++) {
+    gint here = 3 * 2 * i, left = i ? here - 3 : here, right = 2 * i + 1 < width ? here + 3 : here;
+    float v[3];
+
+    for (c = 0; c < 3; c++)
+      v[c] = ((a[left + c] + a[right + c] + 2 * a[here + c])
+                 + (b[left + c] + b[right + c] + 2 * b[here + c]))
+             * 0.125f;
+    cb[i * step] = color_sum (&s.cb, v[0], v[1], v[2]);
+    cr[i * step] = color_sum (&s.cr, v[0], v[1], v[2]);
+  }
+}
+
+/* Items are rows, or pairs of rows, of all pictures. */
+static void
+frame_rows (gpointer data, gint64 begin, gint64 end, gint thread)
+{
+  const Frames *a = data;
+  const LfLayout *l = a->layout;
+  gint numbers = 3 * l->width, j;
+  float *rgb = lf_cpu_scratch (a->q, thread, 2 * (gsize) numbers);
+  gint64 item;
+
+  for (item = begin; item < end; item++) {
+    gint64 picture = item / a->of_each;
+    gint first = item % a->of_each * a->lines, rows = MIN (a->lines, l->height - first);
+    guint8 *y = a->y + picture * l->size;
+    guint8 *chroma = y + first / 2 * l->stride[1];
+
+    for (j = 0; j < rows; j++) {
+      float *row = rgb + (gsize) j * numbers;
+      guint8 *to = y + l->offset[0] + (first + j) * l->stride[0];
+
+      clamp_row (
+          row, a->x + (picture * l->height + first + j) * numbers, numbers, a->scale, a->shift);
+      if (lf_format_is_planar (l->format))
+        store_luma (to, row, l->width, &a->colors.y);
+      else
+        store_rgb (
+            to, row, l->width, l->format == LF_FORMAT_RGB ? 3 : 4, l->format == LF_FORMAT_BGRX);
     }
-    a->y[4 * i + 3] = 255;
+    if (l->format == LF_FORMAT_I420)
+      store_chroma (chroma + l->offset[1], chroma + l->offset[2], 1, rgb,
+          rgb + (gsize) (rows - 1) * numbers, l->width, &a->colors);
+    else if (l->format == LF_FORMAT_NV12)
+      store_chroma (chroma + l->offset[1], chroma + l->offset[1] + 1, 2, rgb,
+          rgb + (gsize) (rows - 1) * numbers, l->width, &a->colors);
   }
 }
 
 void
-lf_cpu_to_rgbx (LfQueue *q, guint8 *y, const void *x, gsize pixels, float scale, float shift)
+lf_cpu_pictures_to_frames (
+    LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout, float scale, float shift)
 {
-  Rgbx a = {y, x, scale, shift};
+  Frames a = {q, y, x, layout, lf_colors (layout->matrix), scale, shift, 1, 0};
 
-  lf_cpu_for (q, pixels, items_of (8), rgbx_pixels, &a);
+  a.lines = lf_format_is_planar (layout->format) ? 2 : 1;
+  a.of_each = (layout->height + a.lines - 1) / a.lines;
+  lf_cpu_for (
+      q, (gint64) n * a.of_each, items_of ((gsize) 8 * a.lines * layout->width), frame_rows, &a);
 }

@@ -393,6 +393,9 @@ GST_START_TEST (test_set_and_get)
       {"queue-chunks", {"1", "16"}},
       {"threads", {"0", "1024"}},
       {"backend", {"auto", "cpu", "cuda"}},
+      {"precision", {"fp32", "bf16", "fp8"}},
+      {"text-encoder-residency", {"keep", "release", "cpu"}},
+      {"kv-cache", {"auto", "fp8"}},
       {"attention", {"auto", "sparse", "dense"}},
       {"mode", {"auto", "short", "long"}},
       {"prompt-switch", {"cut", "recache", "blend"}},
@@ -436,6 +439,7 @@ GST_START_TEST (test_settings_arrive)
 {
   Rig *rig = rig_new (
       "num-buffers=1 model=/dev/null backend=cpu decoder=/dev/zero seed=99 threads=3 mode=long "
+      "precision=fp8 text-encoder-residency=release kv-cache=fp8 "
       "window=12 sink=1 sparsity=0.85 sparsity-base=0.95 keep-frames=3 "
       "keep-sink=1 keep-near=1 prompt-switch=recache blend-chunks=7",
       NULL);
@@ -448,6 +452,9 @@ GST_START_TEST (test_settings_arrive)
   fail_unless_equals_string (log.model, "/dev/null");
   fail_unless_equals_string (log.backend, "cpu");
   fail_unless_equals_string (log.decoder, "/dev/zero");
+  fail_unless_equals_int (log.precision, LF_PRECISION_FP8);
+  fail_unless_equals_int (log.text_residency, LF_TEXT_RESIDENCY_RELEASE);
+  fail_unless (log.config.cache_fp8);
   fail_unless_equals_uint64 (log.config.seed, 99);
   fail_unless_equals_int (log.config.threads, 3);
   fail_unless_equals_int (log.config.relative, 1);
@@ -465,6 +472,9 @@ GST_START_TEST (test_settings_arrive)
   standin_get_log (&log);
   fail_unless (log.model == NULL && log.decoder == NULL);
   fail_unless_equals_string (log.backend, "auto");
+  fail_unless_equals_int (log.precision, LF_PRECISION_AUTO);
+  fail_unless_equals_int (log.text_residency, LF_TEXT_RESIDENCY_KEEP);
+  fail_if (log.config.cache_fp8);
   fail_unless_equals_int (log.config.relative, -1);
   fail_unless_equals_int (log.config.window, -2);
   fail_if (log.sparse.enabled);

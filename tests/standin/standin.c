@@ -169,6 +169,8 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
   record.model = g_strdup (path);
   record.backend = g_strdup (options->backend);
   record.decoder = g_strdup (options->decoder);
+  record.precision = options->precision;
+  record.text_residency = options->text_residency;
   g_mutex_unlock (&mutex);
   for (i = 0; i < 40; i++) {
     progress ("transformer", i / 40.0, user_data);
@@ -289,10 +291,11 @@ paint (LfStream *stream, Chunk *c, const Standin *now)
   gint i, x, y;
 
   for (i = 0; i < c->chunk.n_pictures; i++) {
-    for (y = 0; y < c->chunk.height; y++) {
-      guint8 *row = c->data + (gsize) i * c->chunk.picture_size + (gsize) y * c->chunk.stride;
+    for (y = 0; y < c->chunk.layout.height; y++) {
+      guint8 *row =
+          c->data + (gsize) i * c->chunk.layout.size + (gsize) y * c->chunk.layout.stride[0];
 
-      for (x = 0; x < c->chunk.width; x++) {
+      for (x = 0; x < c->chunk.layout.width; x++) {
         guint32 rgb = now->solid ? now->color
                                  : standin_pixel (stream->config.seed, stream->prompt,
                                      stream->picture + (guint64) i, x, y);
@@ -331,15 +334,15 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
       .index = stream->index,
       .first_picture = stream->picture,
       .n_pictures = index == 0 ? now.first_pictures : now.chunk_pictures,
-      .width = stream->config.width,
-      .height = stream->config.height,
-      .stride = (gsize) stream->config.width * 4 + PADDING,
+      .layout = {.width = stream->config.width,
+          .height = stream->config.height,
+          .stride = {(gsize) stream->config.width * 4 + PADDING}},
       .seed = stream->config.seed,
       .prompt_serial = stream->stats.prompt_serial,
       .sparsity = stream->config.sparse.enabled ? stream->config.sparse.target : 0,
   };
-  c->chunk.picture_size = c->chunk.stride * (gsize) c->chunk.height;
-  c->data = g_malloc (c->chunk.picture_size * (gsize) c->chunk.n_pictures);
+  c->chunk.layout.size = c->chunk.layout.stride[0] * (gsize) c->chunk.layout.height;
+  c->data = g_malloc (c->chunk.layout.size * (gsize) c->chunk.n_pictures);
   c->chunk.data = c->data;
   paint (stream, c, &now);
   c->chunk.generate_us = g_get_monotonic_time () - start;

@@ -49,6 +49,8 @@ void standin_unlock (void);
 typedef struct
 {
   char *model, *backend, *decoder;
+  LfPrecision precision;
+  LfTextResidency text_residency;
   LfStreamConfig config; /* without the prompt */
   LfSparse sparse;
   LfPromptSwitch prompt_switch;

@@ -19,7 +19,7 @@ open_cpu (gint threads)
   g_autoptr (GError) error = NULL;
   Fixture f;
 
-  f.be = lf_backend_open ("cpu", &error);
+  f.be = lf_backend_open ("cpu", LF_PRECISION_AUTO, &error);
   g_assert_no_error (error);
   f.q = f.be->ops->queue_new (f.be, threads, &error);
   g_assert_no_error (error);

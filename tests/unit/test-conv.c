@@ -301,40 +301,6 @@ test_latent_to_pixels (void)
 }
 
 static void
-test_to_rgbx (void)
-{
-  static const struct
-  {
-    float x;
-    guint8 expected; /* of x / 2 + 1 / 2 */
-  } cases[] = {
-      {-1, 0},
-      {1, 255},
-      {0, 128},
-      {-5, 0},
-      {5, 255},
-      {INFINITY, 255},
-      {-INFINITY, 0},
-      {NAN, 0},
-      {2 * 0.5019f - 1, 128},
-      {2 * (10.4f / 255) - 1, 10},
-      {2 * (10.6f / 255) - 1, 11},
-      {2 * (254.4f / 255) - 1, 254},
-  };
-  Fixture f = open_cpu (2);
-  float x[3 * G_N_ELEMENTS (cases)];
-  guint8 y[4 * G_N_ELEMENTS (cases)];
-  guint i, n = G_N_ELEMENTS (cases);
-
-  for (i = 0; i < 3 * n; i++)
-    x[i] = cases[(i / 3 + i % 3) % n].x;
-  f.be->ops->to_rgbx (f.q, y, x, n, 0.5f, 0.5f);
-  for (i = 0; i < 4 * n; i++)
-    g_assert_cmpint (y[i], ==, i % 4 == 3 ? 255 : cases[(i / 4 + i % 4) % n].expected);
-  close_cpu (&f);
-}
-
-static void
 test_pixel_attention (void)
 {
   g_autoptr (GRand) rand = g_rand_new_with_seed (7);
@@ -384,7 +350,6 @@ main (int argc, char *argv[])
   g_test_add_func ("/pixels/upsample", test_upsample);
   g_test_add_func ("/pixels/beside-past", test_beside_past);
   g_test_add_func ("/pixels/latent", test_latent_to_pixels);
-  g_test_add_func ("/pixels/rgbx", test_to_rgbx);
   g_test_add_func ("/pixels/attention", test_pixel_attention);
   return g_test_run ();
 }

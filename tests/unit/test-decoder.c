@@ -54,7 +54,7 @@ open_case (Case *c, const char *path, gboolean tiny, GError **error)
   g_autoptr (GError) failure = NULL;
 
   memset (c, 0, sizeof (*c));
-  c->backend = lf_backend_open ("cpu", &failure);
+  c->backend = lf_backend_open ("cpu", LF_PRECISION_AUTO, &failure);
   g_assert_no_error (failure);
   c->q = c->backend->ops->queue_new (c->backend, 2, &failure);
   g_assert_no_error (failure);

@@ -144,7 +144,7 @@ test_names (void)
 {
   static const struct
   {
-    LfLayout layout;
+    LfKeyLayout layout;
     const char *from, *to;
   } cases[] = {
       {LF_LAYOUT_NATIVE,

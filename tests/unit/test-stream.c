@@ -44,7 +44,7 @@ static char *
 checksum (const LfChunk *chunk)
 {
   return g_compute_checksum_for_data (
-      G_CHECKSUM_SHA256, chunk->data, chunk->picture_size * chunk->n_pictures);
+      G_CHECKSUM_SHA256, chunk->data, chunk->layout.size * chunk->n_pictures);
 }
 
 static char *
@@ -69,6 +69,7 @@ test_info (void)
 
   g_assert_cmpstr (info->name, ==, "small-model");
   g_assert_cmpstr (info->backend, ==, "cpu");
+  g_assert_cmpint (info->precision, ==, LF_PRECISION_FP32);
   g_assert_cmpint (info->width, ==, 96);
   g_assert_cmpint (info->height, ==, 64);
   g_assert_cmpint (info->fps_n, ==, 16);
@@ -114,8 +115,8 @@ test_chunks (void)
     g_assert_cmpuint (chunk->index, ==, i);
     g_assert_cmpuint (chunk->first_picture, ==, pictures);
     g_assert_cmpint (chunk->n_pictures, ==, i ? 12 : 9);
-    g_assert_cmpint (chunk->width, ==, 96);
-    g_assert_cmpint (chunk->height, ==, 64);
+    g_assert_cmpint (chunk->layout.width, ==, 96);
+    g_assert_cmpint (chunk->layout.height, ==, 64);
     g_assert_cmpuint (chunk->seed, ==, 3);
     g_assert_cmpint (chunk->data[3], ==, 255);
     if (i)
@@ -264,7 +265,7 @@ test_recache_same_prompt (void)
     chunks[pass] = next (stream);
   }
   {
-    gsize bytes = chunks[0]->picture_size * chunks[0]->n_pictures, i;
+    gsize bytes = chunks[0]->layout.size * chunks[0]->n_pictures, i;
     gint worst = 0;
 
     for (i = 0; i < bytes; i++)
@@ -423,11 +424,104 @@ test_set_sparse (void)
   lf_chunk_unref (next (stream));
 }
 
+/* Wherever the text encoder is, the pictures are the same; away from the backend, it leaves its
+ * memory to others. */
+static void
+test_text_residency (void)
+{
+  static const LfTextResidency ways[] = {
+      LF_TEXT_RESIDENCY_KEEP, LF_TEXT_RESIDENCY_RELEASE, LF_TEXT_RESIDENCY_CPU};
+  char *first[2] = {NULL, NULL};
+  gsize kept = 0;
+  guint64 parameters = 0;
+  guint way, i;
+
+  for (way = 0; way < G_N_ELEMENTS (ways); way++) {
+    LfModelOptions options = {.backend = "cpu", .text_residency = ways[way]};
+    g_autoptr (GError) error = NULL;
+    g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+    g_autoptr (LfModel) model = lf_model_load (model_path, &options, NULL, NULL, NULL, &error);
+    g_autoptr (LfModel) other = load ();
+    g_autoptr (LfStream) stream = NULL;
+    LfStreamConfig config;
+    LfStats stats;
+
+    g_assert_no_error (error);
+    g_assert_true ((model == other) == (way == 0));
+    lf_stream_config_init (&config, model);
+    config.prompt = "a red cube";
+    stream = open_stream (model, &config);
+    lf_stream_get_stats (stream, &stats);
+    if (!way) {
+      kept = stats.weights_bytes;
+      parameters = lf_model_get_info (model)->parameters;
+    }
+    g_assert_true (lf_model_get_info (model)->has_text);
+    g_assert_cmpuint (lf_model_get_info (model)->parameters, ==, parameters);
+    if (way)
+      g_assert_cmpuint (stats.weights_bytes, <, kept);
+    for (i = 0; i < 2; i++) {
+      g_autofree char *sum = NULL;
+
+      if (i) {
+        /* a prompt that nobody waits for any more, one that cannot be read, and one that can */
+        g_cancellable_cancel (cancellable);
+        g_assert_false (lf_stream_set_prompt (stream, "a star", cancellable, &error));
+        g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+        g_clear_error (&error);
+        g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", NULL, &error));
+        g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+        g_clear_error (&error);
+        g_assert_true (lf_stream_set_prompt (stream, "a blue ring", NULL, &error));
+      }
+      sum = next_checksum (stream);
+      if (way)
+        g_assert_cmpstr (sum, ==, first[i]);
+      else
+        first[i] = g_steal_pointer (&sum);
+    }
+    g_clear_pointer (&stream, lf_stream_free);
+  }
+  g_free (first[0]);
+  g_free (first[1]);
+}
+
+/* The element's kv-cache=fp8: other pictures, less memory. */
+static void
+test_cache_fp8 (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autofree char *plain = NULL;
+  LfStreamConfig config;
+  LfStats stats[2];
+  gint fp8, i;
+
+  lf_stream_config_init (&config, model);
+  for (fp8 = 0; fp8 < 2; fp8++) {
+    g_autoptr (LfStream) stream = NULL;
+    g_autofree char *sum = NULL;
+
+    config.cache_fp8 = fp8;
+    stream = open_stream (model, &config);
+    lf_stream_get_stats (stream, &stats[fp8]);
+    for (i = 0; i < 6; i++) {
+      g_free (sum);
+      sum = next_checksum (stream);
+    }
+    if (fp8)
+      assert_differ (sum, plain);
+    else
+      plain = g_steal_pointer (&sum);
+  }
+  g_assert_cmpuint (stats[1].state_bytes, <, stats[0].state_bytes);
+}
+
 static void
 test_bad_settings (void)
 {
   g_autoptr (LfModel) model = load ();
   LfModelOptions options = {.backend = "abacus"};
+  LfModelOptions sixteen = {.backend = "cpu", .precision = LF_PRECISION_BF16};
   g_autoptr (GError) error = NULL;
   LfStreamConfig config;
 
@@ -452,6 +546,10 @@ test_bad_settings (void)
   g_assert_null (lf_model_load (model_path, &options, NULL, NULL, NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_BACKEND);
   g_assert_nonnull (strstr (error->message, "abacus"));
+  g_clear_error (&error);
+  g_assert_null (lf_model_load (model_path, &sixteen, NULL, NULL, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "precision"));
   g_clear_error (&error);
   g_assert_null (lf_model_load ("/nonexistent/model", NULL, NULL, NULL, NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_NOT_FOUND);
@@ -517,6 +615,8 @@ main (int argc, char **argv)
   g_test_add_func ("/stream/long", test_long_stream);
   g_test_add_func ("/stream/no-window", test_no_window);
   g_test_add_func ("/stream/set-sparse", test_set_sparse);
+  g_test_add_func ("/stream/text-residency", test_text_residency);
+  g_test_add_func ("/stream/cache-fp8", test_cache_fp8);
   g_test_add_func ("/stream/bad-settings", test_bad_settings);
   g_test_add_func ("/stream/bad-prompt", test_bad_prompt);
   result = g_test_run ();

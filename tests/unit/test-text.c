@@ -240,7 +240,7 @@ open_golden (Golden *g)
   g_autoptr (GError) error = NULL;
 
   memset (g, 0, sizeof (*g));
-  g->backend = lf_backend_open ("cpu", &error);
+  g->backend = lf_backend_open ("cpu", LF_PRECISION_AUTO, &error);
   g_assert_no_error (error);
   g->q = g->backend->ops->queue_new (g->backend, 2, &error);
   g_assert_no_error (error);

@@ -15,6 +15,7 @@ enum
 typedef struct
 {
   char *path;
+  LfTextResidency residency;
   gint number;
   char *sums[CHUNKS];
 } Worker;
@@ -24,7 +25,7 @@ work (gpointer data)
 {
   Worker *w = data;
   g_autoptr (GError) error = NULL;
-  LfModelOptions options = {.backend = "cpu"};
+  LfModelOptions options = {.backend = "cpu", .text_residency = w->residency};
   g_autoptr (LfModel) model = lf_model_load (w->path, &options, NULL, NULL, NULL, &error);
   g_autoptr (LfStream) stream = NULL;
   LfStreamConfig config;
@@ -45,13 +46,13 @@ work (gpointer data)
     chunk = lf_stream_next (stream, NULL, &error);
     g_assert_no_error (error);
     w->sums[i] = g_compute_checksum_for_data (
-        G_CHECKSUM_SHA256, chunk->data, chunk->picture_size * chunk->n_pictures);
+        G_CHECKSUM_SHA256, chunk->data, chunk->layout.size * chunk->n_pictures);
   }
   return NULL;
 }
 
 static void
-test_threads (void)
+test_threads (gconstpointer residency)
 {
   Worker workers[THREADS] = {{NULL}};
   GThread *threads[THREADS];
@@ -60,6 +61,7 @@ test_threads (void)
   for (i = 0; i < THREADS; i++) {
     workers[i].path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
     workers[i].number = i;
+    workers[i].residency = GPOINTER_TO_INT (residency);
     threads[i] = g_thread_new ("stream", work, &workers[i]);
   }
   for (i = 0; i < THREADS; i++)
@@ -110,7 +112,11 @@ int
 main (int argc, char **argv)
 {
   g_test_init (&argc, &argv, NULL);
-  g_test_add_func ("/threads/streams", test_threads);
+  g_test_add_data_func ("/threads/streams", GINT_TO_POINTER (LF_TEXT_RESIDENCY_KEEP), test_threads);
+  g_test_add_data_func (
+      "/threads/text-released", GINT_TO_POINTER (LF_TEXT_RESIDENCY_RELEASE), test_threads);
+  g_test_add_data_func (
+      "/threads/text-on-cpu", GINT_TO_POINTER (LF_TEXT_RESIDENCY_CPU), test_threads);
   g_test_add_func ("/threads/registry", test_registry);
   return g_test_run ();
 }

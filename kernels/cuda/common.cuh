@@ -1,0 +1,144 @@
+/* lightforce: the CUDA backend, inside: what its kernels share
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_CUDA_COMMON_CUH
+#define LF_CUDA_COMMON_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/device.h"
+
+typedef __nv_bfloat16 LfBf16;
+
+/* Runs the statement with T as the activation type. */
+#define LF_CUDA_ACT(q, ...)                                                                        \
+  do {                                                                                             \
+    if ((q)->backend->act == LF_DTYPE_BF16) {                                                      \
+      typedef LfBf16 T;                                                                            \
+      __VA_ARGS__;                                                                                 \
+    } else {                                                                                       \
+      typedef float T;                                                                             \
+      __VA_ARGS__;                                                                                 \
+    }                                                                                              \
+  } while (0)
+
+static inline unsigned
+lf_cuda_blocks (gsize count, gsize per_block)
+{
+  return (unsigned) ((count + per_block - 1) / per_block);
+}
+
+template <typename T>
+__device__ __forceinline__ float
+lf_load (const T *x)
+{
+  return (float) *x;
+}
+
+template <>
+__device__ __forceinline__ float
+lf_load (const LfBf16 *x)
+{
+  return __bfloat162float (*x);
+}
+
+__device__ __forceinline__ void
+lf_store (float *y, float v)
+{
+  *y = v;
+}
+
+__device__ __forceinline__ void
+lf_store (LfBf16 *y, float v)
+{
+  *y = __float2bfloat16_rn (v);
+}
+
+/* 16 bytes at once: N values of T, aligned. */
+template <typename T> struct LfPack
+{
+  static constexpr int N = 16 / sizeof (T);
+  union
+  {
+    uint4 raw;
+    T value[N];
+  };
+
+  __device__ __forceinline__
+  LfPack ()
+  {
+  }
+};
+
+template <typename T>
+__device__ __forceinline__ LfPack<T>
+lf_load_pack (const T *x)
+{
+  LfPack<T> p;
+
+  p.raw = *reinterpret_cast<const uint4 *> (x);
+  return p;
+}
+
+template <typename T>
+__device__ __forceinline__ void
+lf_store_pack (T *y, const LfPack<T> &p)
+{
+  *reinterpret_cast<uint4 *> (y) = p.raw;
+}
+
+__device__ __forceinline__ float
+lf_warp_sum (float v)
+{
+#pragma unroll
+  for (int i = 16; i > 0; i /= 2)
+    v += __shfl_xor_sync (0xffffffffu, v, i);
+  return v;
+}
+
+__device__ __forceinline__ float
+lf_warp_max (float v)
+{
+#pragma unroll
+  for (int i = 16; i > 0; i /= 2)
+    v = fmaxf (v, __shfl_xor_sync (0xffffffffu, v, i));
+  return v;
+}
+
+/* Sum over a block of up to 1024 threads; `shared` (32) floats. All threads get it. */
+__device__ __forceinline__ float
+lf_block_sum (float v, float *shared)
+{
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = (blockDim.x + 31) / 32;
+
+  v = lf_warp_sum (v);
+  __syncthreads (); /* an earlier sum has been read */
+  if (lane == 0)
+    shared[warp] = v;
+  __syncthreads ();
+  return lf_warp_sum (lane < warps ? shared[lane] : 0);
+}
+
+/* as the CPU backend has them: kernels/cpu/vecmath.h */
+__device__ __forceinline__ float
+lf_sigmoid (float x)
+{
+  return 1.0f / (1.0f + __expf (-x));
+}
+
+__device__ __forceinline__ float
+lf_silu_1 (float x)
+{
+  return x * lf_sigmoid (x);
+}
+
+__device__ __forceinline__ float
+lf_gelu_1 (float x)
+{
+  return x * lf_sigmoid (1.59576912160573081f * (x + 0.044715f * x * x * x));
+}
+
+#endif

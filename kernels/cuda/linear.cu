@@ -1,0 +1,279 @@
+/* lightforce: linear layers on the GPU
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <cuda_fp8.h>
+
+#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/lt.h"
+
+/* cuBLASLt does the products, with bias and GELU on the way. What it cannot take (odd strides,
+ * weights of another type than the activations) goes through a plain kernel of our own; other
+ * epilogues are one more pass over the result. */
+
+#define TILE 64 /* rows and columns of a block of the plain kernel */
+#define TILE_K 16
+#define THREADS 256
+
+/* What comes after the product: see LfEpilogue. */
+struct Finish
+{
+  LfEpilogue epilogue;
+  const void *bias;                 /* (n_out) act, or NULL: none or added already */
+  const float *gate;                /* (n_out), or NULL */
+  const float *row_scale, *w_scale; /* (rows), (n_out): FP8 scales not applied yet, or NULL */
+};
+
+template <typename T>
+__device__ __forceinline__ float
+finish_one (const Finish &f, float v, float y, int row, int column)
+{
+  if (f.row_scale)
+    v *= f.row_scale[row] * f.w_scale[column];
+  if (f.bias)
+    v += lf_load (static_cast<const T *> (f.bias) + column);
+  switch (f.epilogue) {
+    case LF_EPILOGUE_GELU:
+      return lf_gelu_1 (v);
+    case LF_EPILOGUE_SILU:
+      return lf_silu_1 (v);
+    case LF_EPILOGUE_RESIDUAL:
+      return y + v * (f.gate ? f.gate[column] : 1.0f);
+    case LF_EPILOGUE_MULTIPLY:
+      return y * v;
+    default:
+      return v;
+  }
+}
+
+/* y (rows, n_out) from v (rows, n_out); 16 bytes a thread where everything is aligned. */
+template <typename T, int N>
+static __global__ void
+finish_kernel (T *y, int ldy, const T *v, gsize count, int n_out, Finish f)
+{
+  gsize i = ((gsize) blockIdx.x * blockDim.x + threadIdx.x) * N;
+
+  if (i >= count)
+    return;
+  int row = i / n_out, column = i % n_out;
+  T *to = y + (gsize) row * ldy + column;
+  bool reads = f.epilogue == LF_EPILOGUE_RESIDUAL || f.epilogue == LF_EPILOGUE_MULTIPLY;
+
+  if constexpr (N == 1) {
+    lf_store (to, finish_one<T> (f, lf_load (v + i), reads ? lf_load (to) : 0, row, column));
+  } else {
+    LfPack<T> from = lf_load_pack (v + i), old, out;
+
+    if (reads)
+      old = lf_load_pack (to);
+#pragma unroll
+    for (int j = 0; j < N; j++)
+      lf_store (&out.value[j], finish_one<T> (f, lf_load (&from.value[j]),
+                                   reads ? lf_load (&old.value[j]) : 0, row, column + j));
+    lf_store_pack (to, out);
+  }
+}
+
+template <typename T>
+static void
+finish (LfQueue *q, T *y, gint ldy, const T *v, gint rows, gint n_out, const Finish &f)
+{
+  const int N = LfPack<T>::N;
+  gsize count = (gsize) rows * n_out;
+
+  if (n_out % N == 0 && ldy % N == 0 && (guintptr) y % 16 == 0 && (guintptr) v % 16 == 0)
+    finish_kernel<T, N><<<lf_cuda_blocks (count / N, THREADS), THREADS, 0, q->stream>>> (
+        y, ldy, v, count, n_out, f);
+  else
+    finish_kernel<T, 1>
+        <<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (y, ldy, v, count, n_out, f);
+  LF_CUDA_LAUNCHED (q, "a linear layer's epilogue");
+}
+
+/* ------------------------------------------------------------ plain product */
+
+__device__ __forceinline__ float
+load_weight (const void *w, LfDType dtype, gsize i)
+{
+  switch (dtype) {
+    case LF_DTYPE_F32:
+      return static_cast<const float *> (w)[i];
+    case LF_DTYPE_BF16:
+      return __bfloat162float (static_cast<const __nv_bfloat16 *> (w)[i]);
+    case LF_DTYPE_F16:
+      return __half2float (static_cast<const __half *> (w)[i]);
+    default:
+      return float (static_cast<const __nv_fp8_e4m3 *> (w)[i]);
+  }
+}
+
+/* Blocks of TILE rows by TILE columns; each thread has 4 x 4 of them. X is the type of x:
+ * activations, or FP8. */
+template <typename T, typename X>
+static __global__ void
+__launch_bounds__ (THREADS) product_kernel (T *y, int ldy, const X *x, int rows, const void *w,
+    LfDType dtype, int n_out, int n_in, Finish f)
+{
+  __shared__ float xs[TILE_K][TILE + 4], ws[TILE_K][TILE + 4];
+  int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
+  int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+  float sum[4][4] = {};
+
+  for (int k = 0; k < n_in; k += TILE_K) {
+    for (int i = threadIdx.x; i < TILE * TILE_K; i += THREADS) {
+      int r = i / TILE_K, c = i % TILE_K;
+      bool inside = k + c < n_in;
+
+      xs[c][r] = inside && row + r < rows ? float (x[(gsize) (row + r) * n_in + k + c]) : 0;
+      ws[c][r] = inside && column + r < n_out
+                     ? load_weight (w, dtype, (gsize) (column + r) * n_in + k + c)
+                     : 0;
+    }
+    __syncthreads ();
+#pragma unroll
+    for (int c = 0; c < TILE_K; c++) {
+      float a[4], b[4];
+
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        a[i] = xs[c][ty * 4 + i];
+        b[i] = ws[c][tx * 4 + i];
+      }
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          sum[i][j] += a[i] * b[j];
+    }
+    __syncthreads ();
+  }
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+      int r = row + ty * 4 + i, c = column + tx * 4 + j;
+
+      if (r < rows && c < n_out) {
+        T *to = y + (gsize) r * ldy + c;
+
+        lf_store (to, finish_one<T> (f, sum[i][j], lf_load (to), r, c));
+      }
+    }
+  }
+}
+
+template <typename T, typename X>
+static void
+plain (LfQueue *q, const LfLinear *w, T *y, gint ldy, const X *x, gint rows, const Finish &f)
+{
+  dim3 grid (lf_cuda_blocks (w->n_out, TILE), lf_cuda_blocks (rows, TILE));
+
+  product_kernel<T, X><<<grid, THREADS, 0, q->stream>>> (
+      y, ldy, x, rows, w->weight, w->dtype, w->n_out, w->n_in, f);
+  LF_CUDA_LAUNCHED (q, "a linear layer");
+}
+
+/* ---------------------------------------------------------------- the layer */
+
+/* What cuBLASLt is asked to do of the epilogue; the rest is left in `f`. */
+static LfLtProduct
+ask_for (const LfLinear *w, const void *x, gint rows, Finish *f)
+{
+  LfLtProduct p = {};
+
+  p.w = w;
+  p.x = x;
+  p.rows = rows;
+  p.bias = w->bias != NULL;
+  p.gelu = f->epilogue == LF_EPILOGUE_GELU;
+  p.add = f->epilogue == LF_EPILOGUE_RESIDUAL && !f->gate;
+  f->bias = NULL;
+  if (p.gelu || p.add)
+    f->epilogue = LF_EPILOGUE_NONE;
+  return p;
+}
+
+/* Into y where nothing is left to do, else by way of scratch. FALSE if it has to go another
+ * way. */
+template <typename T>
+static gboolean
+multiply (LfQueue *q, LfLtProduct *p, T *y, gint ldy, const Finish &f)
+{
+  gint n_out = p->w->n_out;
+
+  p->y = y;
+  p->ldy = ldy;
+  if (f.epilogue == LF_EPILOGUE_NONE && !f.row_scale)
+    return lf_cuda_lt_multiply (q, p);
+  p->y = lf_cuda_scratch (q, LF_CUDA_SCRATCH_LINEAR, (gsize) p->rows * n_out * sizeof (T));
+  p->ldy = n_out;
+  if (!p->y || !lf_cuda_lt_multiply (q, p))
+    return FALSE;
+  finish (q, y, ldy, static_cast<const T *> (p->y), p->rows, n_out, f);
+  return TRUE;
+}
+
+template <typename T>
+static void
+linear_act (LfQueue *q, const LfLinear *w, T *y, gint ldy, const T *x, gint rows, Finish f)
+{
+  if (w->dtype == q->backend->act) {
+    Finish rest = f;
+    LfLtProduct p = ask_for (w, x, rows, &rest);
+
+    if (multiply (q, &p, y, ldy, rest) || q->error)
+      return;
+  }
+  plain (q, w, y, ldy, x, rows, f);
+}
+
+/* Activations are quantised here, a scale a row. */
+template <typename T>
+static void
+linear_fp8 (LfQueue *q, const LfLinear *w, T *y, gint ldy, const T *x, gint rows, Finish f)
+{
+  gsize bytes = ((gsize) rows * w->n_in + 255) & ~(gsize) 255;
+  guint8 *x8 = static_cast<guint8 *> (
+      lf_cuda_scratch (q, LF_CUDA_SCRATCH_FP8, bytes + (gsize) rows * sizeof (float)));
+  float *x_scale = reinterpret_cast<float *> (x8 + bytes);
+
+  if (!x8)
+    return;
+  lf_cuda_quantize (q, x8, x_scale, x, q->backend->act, rows, w->n_in);
+  if (q->backend->act == LF_DTYPE_BF16) {
+    Finish rest = f;
+    LfLtProduct p = ask_for (w, x8, rows, &rest);
+
+    /* scales of rows and columns inside the product are Hopper's alone */
+    p.x_scale = x_scale;
+    if (q->device->capability == 90 && !q->device->avoid_sm90 && multiply (q, &p, y, ldy, rest))
+      return;
+    p.x_scale = NULL;
+    p.bias = p.gelu = p.add = FALSE;
+    rest = f;
+    rest.row_scale = x_scale;
+    rest.w_scale = w->scale;
+    if (q->error || multiply (q, &p, y, ldy, rest))
+      return;
+  }
+  f.row_scale = x_scale;
+  f.w_scale = w->scale;
+  if (!q->error)
+    plain (q, w, y, ldy, reinterpret_cast<const __nv_fp8_e4m3 *> (x8), rows, f);
+}
+
+void
+lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
+    LfEpilogue epilogue, const float *gate)
+{
+  Finish f = {epilogue, w->bias, gate, NULL, NULL};
+
+  if (q->error || rows <= 0 || w->n_out <= 0)
+    return;
+  if (w->dtype == LF_DTYPE_F8_E4M3)
+    LF_CUDA_ACT (
+        q, linear_fp8 (q, w, static_cast<T *> (y), ldy, static_cast<const T *> (x), rows, f));
+  else
+    LF_CUDA_ACT (
+        q, linear_act (q, w, static_cast<T *> (y), ldy, static_cast<const T *> (x), rows, f));
+}
