@@ -42,7 +42,7 @@ typedef enum
   LF_EPILOGUE_NONE,     /* y = v, v = x W^T + b */
   LF_EPILOGUE_GELU,     /* y = gelu (v), tanh form */
   LF_EPILOGUE_SILU,     /* y = v sigmoid (v) */
-  LF_EPILOGUE_RESIDUAL, /* y = y + gate v, gate (n_out) f32 or NULL for 1 */
+  LF_EPILOGUE_RESIDUAL, /* y = y + gate v, y f32; gate (n_out) f32 or NULL for 1 */
   LF_EPILOGUE_MULTIPLY  /* y = y v */
 } LfEpilogue;
 
@@ -155,7 +155,8 @@ struct _LfBackendOps
   void (*from_float) (LfQueue *q, void *y, const float *x, gsize count);
   void (*to_float) (LfQueue *q, float *y, const void *x, gsize count);
 
-  /* --- linear algebra. y (rows, n_out) act with ldy elements a row, x (rows, n_in). */
+  /* --- linear algebra. y (rows, n_out) act (f32 with LF_EPILOGUE_RESIDUAL: what layers add up
+   * would lose digits in 16 bits) with ldy elements a row, x (rows, n_in) act. */
   void (*linear) (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
       LfEpilogue epilogue, const float *gate);
   /* FP8 weights: y (rows, n) e4m3 = x / scale of the row, scale (rows) f32 = largest |x| of
@@ -165,12 +166,13 @@ struct _LfBackendOps
 
   /* --- transformer */
   /* y = norm (x) (scale + one) + shift: layer norm over C; one is 1 for modulation and
-   * 0 for an affine norm. x, y (rows, C) act; shift, scale (C) f32. */
-  void (*norm_modulate) (LfQueue *q, void *y, const void *x, const float *shift, const float *scale,
-      float one, gint rows, gint C, float eps);
-  /* y = x / rms (x) weight over C. x, y (rows, C) act, may be the same; ld elements a row. */
-  void (*rms_norm) (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
-      gint rows, gint C, float eps);
+   * 0 for an affine norm. x (rows, C) f32, y (rows, C) act; shift, scale (C) f32. */
+  void (*norm_modulate) (LfQueue *q, void *y, const float *x, const float *shift,
+      const float *scale, float one, gint rows, gint C, float eps);
+  /* y = x / rms (x) weight over C. x (rows, C) act or F32 as `dtype` says, y (rows, C) act,
+   * which may be x; ld elements a row. */
+  void (*rms_norm) (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
+      const float *weight, gint rows, gint C, float eps);
   void (*qk_norm_rope) (LfQueue *q, const LfQkNormRope *a);
   /* Rotates kept keys: keys[slot] = rope (keys_plain[slot]) at time row i for slots[i].
    * slots on the host (frames). keys and keys_plain may be the same. */
@@ -219,9 +221,9 @@ struct _LfBackendOps
   void (*lerp) (LfQueue *q, float *y, const float *a, const float *b, float weight, gsize count);
 
   /* --- text encoder */
-  /* y (T, C) act = rows of table (vocab, C) dtype; ids on the host (T). */
+  /* y (T, C) f32 = rows of table (vocab, C) dtype; ids on the host (T). */
   void (*embed) (
-      LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
+      LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
   /* Unscaled attention with a bias by bucketed distance; keys from `length` on are
    * masked. qkv (T, 3, C) act, bias (buckets, heads) f32, y (T, C) act. */
   void (*t5_attention) (LfQueue *q, void *y, const void *qkv, const float *bias, gint T,
@@ -253,20 +255,20 @@ struct _LfBackendOps
   void (*beside_past) (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
   /* Pictures (n, H, W, 3) act to `n` frames of the layout, one behind the other in y:
    * clamp (x scale + shift, 0, 1) is R, G, B. */
-  void (*pictures_to_frames) (
-      LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout, float scale, float shift);
+  void (*pictures_to_frames) (LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout,
+      float scale, float shift);
 };
 
 struct _LfBackend
 {
   const LfBackendOps *ops;
   const char *name;
-  LfDType act;       /* type of activations */
+  LfDType act;           /* type of activations */
   LfPrecision precision; /* in use: not LF_PRECISION_AUTO */
-  gsize float_limit; /* parts of a model up to this many bytes in f32 keep linear weights so;
+  gsize float_limit;     /* parts of a model up to this many bytes in f32 keep linear weights so;
                         larger ones have them in 16 bits */
-  gpointer data;     /* the backend's own */
-  char *device;      /* what it computes on, for people: set when it opens, freed when it closes */
+  gpointer data;         /* the backend's own */
+  char *device; /* what it computes on, for people: set when it opens, freed when it closes */
 };
 
 /* What can be opened: a table of these is compiled into the library (kernels/backends.c). */

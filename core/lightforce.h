@@ -70,7 +70,7 @@ typedef enum
 /* How a model is loaded. Zero-initialise; NULL and 0 members mean the default. */
 typedef struct
 {
-  const char *backend;     /* "auto", "cpu" or "cuda" */
+  const char *backend; /* "auto", "cpu" or "cuda" */
   LfPrecision precision;
   LfTextResidency text_residency;
   const char *transformer; /* paths that replace single parts of the model */
@@ -96,21 +96,21 @@ typedef struct
 typedef struct
 {
   const char *name;
-  const char *backend; /* the backend in use: "cpu", "cuda" */
+  const char *backend;   /* the backend in use: "cpu", "cuda" */
   LfPrecision precision; /* in use: not LF_PRECISION_AUTO */
-  gint width, height;  /* native picture size, pixels */
-  gint size_step;      /* width and height must be multiples of this */
-  gint fps_n, fps_d;   /* native pictures a second */
-  gint chunk_frames;   /* latent frames in a chunk */
-  gint first_pictures; /* pictures in the first chunk of a stream */
-  gint chunk_pictures; /* pictures in every later chunk */
-  gint steps;          /* denoising passes a chunk, clean pass not counted */
-  gint window;         /* latent frames kept, -1: all */
-  gint sink;           /* latent frames never evicted */
-  gboolean relative;   /* long mode: a stream never ends */
-  LfSparse sparse;     /* the model's own settings */
-  gboolean has_text;   /* text encoder and tokenizer are there */
-  guint64 parameters;  /* number of weights in all parts */
+  gint width, height;    /* native picture size, pixels */
+  gint size_step;        /* width and height must be multiples of this */
+  gint fps_n, fps_d;     /* native pictures a second */
+  gint chunk_frames;     /* latent frames in a chunk */
+  gint first_pictures;   /* pictures in the first chunk of a stream */
+  gint chunk_pictures;   /* pictures in every later chunk */
+  gint steps;            /* denoising passes a chunk, clean pass not counted */
+  gint window;           /* latent frames kept, -1: all */
+  gint sink;             /* latent frames never evicted */
+  gboolean relative;     /* long mode: a stream never ends */
+  LfSparse sparse;       /* the model's own settings */
+  gboolean has_text;     /* text encoder and tokenizer are there */
+  guint64 parameters;    /* number of weights in all parts */
 } LfModelInfo;
 
 /* Progress of a load; `stage` is what is being read, `fraction` 0..1 of all.

@@ -122,10 +122,11 @@ lf_text_encoder_get_vocab (const LfTextEncoder *encoder)
   return encoder->vocab;
 }
 
-/* Intermediate results of T tokens, act. */
+/* Intermediate results of T tokens, act but for x. */
 typedef struct
 {
-  void *x, *y; /* (T, C) */
+  float *x;    /* (T, C) f32 */
+  void *y;     /* (T, C) */
   void *qkv;   /* (T, 3, C) */
   void *inner; /* (T, ffn) */
 } Scratch;
@@ -135,7 +136,7 @@ lay_out (LfArena *arena, Scratch *s, const LfTextEncoder *encoder, gint T)
 {
   gsize row = (gsize) T * lf_dtype_size (encoder->backend->act);
 
-  s->x = lf_arena_take (arena, row * encoder->dim);
+  s->x = lf_arena_take (arena, (gsize) T * encoder->dim * sizeof (float));
   s->y = lf_arena_take (arena, row * encoder->dim);
   s->qkv = lf_arena_take (arena, row * encoder->dim * 3);
   s->inner = lf_arena_take (arena, row * encoder->ffn_dim);
@@ -147,12 +148,12 @@ run_block (const LfTextEncoder *encoder, LfQueue *q, const Block *block, const S
   const LfBackendOps *ops = encoder->backend->ops;
   gint C = encoder->dim, heads = encoder->heads;
 
-  ops->rms_norm (q, s->y, C, s->x, C, block->norm1, T, C, EPS);
+  ops->rms_norm (q, s->y, C, s->x, LF_DTYPE_F32, C, block->norm1, T, C, EPS);
   ops->linear (q, &block->qkv, s->qkv, 3 * C, s->y, T, LF_EPILOGUE_NONE, NULL);
   ops->t5_attention (q, s->y, s->qkv, block->positions, T, T, heads, C / heads, encoder->buckets);
   ops->linear (q, &block->o, s->x, C, s->y, T, LF_EPILOGUE_RESIDUAL, NULL);
 
-  ops->rms_norm (q, s->y, C, s->x, C, block->norm2, T, C, EPS);
+  ops->rms_norm (q, s->y, C, s->x, LF_DTYPE_F32, C, block->norm2, T, C, EPS);
   ops->linear (q, &block->gate, s->inner, encoder->ffn_dim, s->y, T, LF_EPILOGUE_GELU, NULL);
   ops->linear (q, &block->fc1, s->inner, encoder->ffn_dim, s->y, T, LF_EPILOGUE_MULTIPLY, NULL);
   ops->linear (q, &block->fc2, s->x, C, s->inner, T, LF_EPILOGUE_RESIDUAL, NULL);
@@ -190,7 +191,8 @@ lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint leng
   ops->embed (q, s.x, encoder->table, encoder->table_dtype, ids, length, encoder->dim);
   for (i = 0; i < encoder->layers && !g_cancellable_is_cancelled (cancellable); i++)
     run_block (encoder, q, &encoder->blocks[i], &s, length);
-  ops->rms_norm (q, s.y, encoder->dim, s.x, encoder->dim, encoder->norm, length, encoder->dim, EPS);
+  ops->rms_norm (q, s.y, encoder->dim, s.x, LF_DTYPE_F32, encoder->dim, encoder->norm, length,
+      encoder->dim, EPS);
   ops->to_float (q, embedding, s.y, (gsize) length * encoder->dim);
   done = ops->wait (q, error);
   ops->free (encoder->backend, mem);

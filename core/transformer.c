@@ -238,7 +238,8 @@ attend_text (const Pass *p, gint i)
   mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->text_q, s->queries, C, s->y, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
-  p->ops->rms_norm (p->q, s->queries, C, s->queries, C, layer->text_norm_q, L, C, EPSILON);
+  p->ops->rms_norm (
+      p->q, s->queries, C, s->queries, cache->backend->act, C, layer->text_norm_q, L, C, EPSILON);
   mark (p, LF_PHASE_REST);
   p->ops->text_attention (p->q, s->attended, s->queries, (guint8 *) s->text_keys + text,
       (guint8 *) s->text_values + text, L, s->text_tokens, cache->heads, cache->d, s->text_bias);
@@ -336,7 +337,8 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
     p.budget = lf_block_budget (&s->sparse, s->sparsity, cache->past, frames, cache->frame_blocks);
   p.ops->patchify (p.q, s->patches, latent, frames, t->z, 2 * s->height, 2 * s->width);
   mark (&p, LF_PHASE_REST);
-  p.ops->linear (p.q, &t->patch, s->x, p.C, s->patches, p.L, LF_EPILOGUE_NONE, NULL);
+  p.ops->linear (p.q, &t->patch, s->y, p.C, s->patches, p.L, LF_EPILOGUE_NONE, NULL);
+  p.ops->to_float (p.q, s->x, s->y, (gsize) p.L * p.C);
   mark (&p, LF_PHASE_LINEAR);
   for (i = 0; i < t->n_layers; i++) {
     if (g_cancellable_is_cancelled (cancellable))

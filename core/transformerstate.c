@@ -60,7 +60,7 @@ lay_out (LfTransformerState *s, LfArena *arena, gint window)
   s->rope_column = lf_arena_take (arena, (gsize) s->width * s->cc * 2 * sizeof (float));
   s->rope_chunk = lf_arena_take (arena, (gsize) s->max_frames * s->ct * 2 * sizeof (float));
   s->rope_window = lf_arena_take (arena, (gsize) MAX (window, 1) * s->ct * 2 * sizeof (float));
-  s->x = lf_arena_take (arena, L * C * act);
+  s->x = lf_arena_take (arena, L * C * sizeof (float));
   s->y = lf_arena_take (arena, L * C * act);
   s->attended = lf_arena_take (arena, L * C * act);
   s->queries = lf_arena_take (arena, L * C * act);
@@ -197,7 +197,7 @@ lf_transformer_set_text (LfTransformerState *state, const float *embedding, gint
     guint8 *v = (guint8 *) state->text_values + i * layer;
 
     ops->linear (state->q, &w->text_k, k, C, state->text_out, tokens, LF_EPILOGUE_NONE, NULL);
-    ops->rms_norm (state->q, k, C, k, C, w->text_norm_k, tokens, C, EPSILON);
+    ops->rms_norm (state->q, k, C, k, t->backend->act, C, w->text_norm_k, tokens, C, EPSILON);
     ops->linear (state->q, &w->text_v, v, C, state->text_out, tokens, LF_EPILOGUE_NONE, NULL);
   }
   ops->mark (state->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));

@@ -69,10 +69,10 @@ void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void
     LfEpilogue epilogue, const float *gate);
 
 /* transformer.c */
-void lf_cpu_norm_modulate (LfQueue *q, void *y, const void *x, const float *shift,
+void lf_cpu_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift,
     const float *scale, float one, gint rows, gint C, float eps);
-void lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
-    gint rows, gint C, float eps);
+void lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
+    const float *weight, gint rows, gint C, float eps);
 void lf_cpu_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);
 void lf_cpu_rotate_keys (LfQueue *q, void *keys, const void *keys_plain, const LfRope *rope,
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
@@ -103,7 +103,7 @@ void lf_cpu_lerp (LfQueue *q, float *y, const float *a, const float *b, float we
 
 /* text.c */
 void lf_cpu_embed (
-    LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
+    LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
 void lf_cpu_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bias, gint T,
     gint length, gint heads, gint d, gint buckets);
 

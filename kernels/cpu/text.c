@@ -34,7 +34,7 @@ embed_rows (gpointer data, gint64 begin, gint64 end, gint thread)
 
 void
 lf_cpu_embed (
-    LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
+    LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
 {
   Embed a = {y, table, dtype, ids, C};
 

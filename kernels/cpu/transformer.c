@@ -53,7 +53,7 @@ norm_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 }
 
 void
-lf_cpu_norm_modulate (LfQueue *q, void *y, const void *x, const float *shift, const float *scale,
+lf_cpu_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift, const float *scale,
     float one, gint rows, gint C, float eps)
 {
   Norm a = {y, x, shift, scale, one, eps, C, C, C};
@@ -91,8 +91,8 @@ rms_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 }
 
 void
-lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
-    gint rows, gint C, float eps)
+lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
+    const float *weight, gint rows, gint C, float eps)
 {
   Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, C};
 

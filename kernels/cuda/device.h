@@ -124,10 +124,10 @@ void lf_cuda_expand_frames (LfQueue *q, void *x, const void *cache, const float 
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
 
 /* transformer.cu */
-void lf_cuda_norm_modulate (LfQueue *q, void *y, const void *x, const float *shift,
+void lf_cuda_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift,
     const float *scale, float one, gint rows, gint C, float eps);
-void lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
-    gint rows, gint C, float eps);
+void lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
+    const float *weight, gint rows, gint C, float eps);
 void lf_cuda_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);
 void lf_cuda_rotate_keys (LfQueue *q, void *keys, const void *keys_plain, const LfRope *rope,
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
@@ -159,7 +159,7 @@ void lf_cuda_to_float (LfQueue *q, float *y, const void *x, gsize count);
 
 /* text.cu */
 void lf_cuda_embed (
-    LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
+    LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C);
 void lf_cuda_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bias, gint T,
     gint length, gint heads, gint d, gint buckets);
 

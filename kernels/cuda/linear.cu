@@ -46,46 +46,77 @@ finish_one (const Finish &f, float v, float y, int row, int column)
   }
 }
 
-/* y (rows, n_out) from v (rows, n_out); 16 bytes a thread where everything is aligned. */
-template <typename T, int N>
+/* N values of any type: 16 bytes or two times that. */
+template <int N, typename T>
+__device__ __forceinline__ void
+load_packs (float (&v)[N], const T *x)
+{
+#pragma unroll
+  for (int i = 0; i < N; i += LfPack<T>::N) {
+    LfPack<T> p = lf_load_pack (x + i);
+
+#pragma unroll
+    for (int j = 0; j < LfPack<T>::N; j++)
+      v[i + j] = lf_load (&p.value[j]);
+  }
+}
+
+template <int N, typename T>
+__device__ __forceinline__ void
+store_packs (T *y, const float (&v)[N])
+{
+#pragma unroll
+  for (int i = 0; i < N; i += LfPack<T>::N) {
+    LfPack<T> p;
+
+#pragma unroll
+    for (int j = 0; j < LfPack<T>::N; j++)
+      lf_store (&p.value[j], v[i + j]);
+    lf_store_pack (y + i, p);
+  }
+}
+
+/* y (rows, n_out) from v (rows, n_out); N values a thread, one where nothing is aligned. T is the
+ * activations' type, Y that of y. */
+template <typename T, typename Y, int N>
 static __global__ void
-finish_kernel (T *y, int ldy, const T *v, gsize count, int n_out, Finish f)
+finish_kernel (Y *y, int ldy, const T *v, gsize count, int n_out, Finish f)
 {
   gsize i = ((gsize) blockIdx.x * blockDim.x + threadIdx.x) * N;
 
   if (i >= count)
     return;
   int row = i / n_out, column = i % n_out;
-  T *to = y + (gsize) row * ldy + column;
+  Y *to = y + (gsize) row * ldy + column;
   bool reads = f.epilogue == LF_EPILOGUE_RESIDUAL || f.epilogue == LF_EPILOGUE_MULTIPLY;
 
   if constexpr (N == 1) {
     lf_store (to, finish_one<T> (f, lf_load (v + i), reads ? lf_load (to) : 0, row, column));
   } else {
-    LfPack<T> from = lf_load_pack (v + i), old, out;
+    float from[N], old[N];
 
+    load_packs (from, v + i);
     if (reads)
-      old = lf_load_pack (to);
+      load_packs (old, to);
 #pragma unroll
     for (int j = 0; j < N; j++)
-      lf_store (&out.value[j], finish_one<T> (f, lf_load (&from.value[j]),
-                                   reads ? lf_load (&old.value[j]) : 0, row, column + j));
-    lf_store_pack (to, out);
+      from[j] = finish_one<T> (f, from[j], reads ? old[j] : 0, row, column + j);
+    store_packs (to, from);
   }
 }
 
-template <typename T>
+template <typename T, typename Y>
 static void
-finish (LfQueue *q, T *y, gint ldy, const T *v, gint rows, gint n_out, const Finish &f)
+finish (LfQueue *q, Y *y, gint ldy, const T *v, gint rows, gint n_out, const Finish &f)
 {
   const int N = LfPack<T>::N;
   gsize count = (gsize) rows * n_out;
 
   if (n_out % N == 0 && ldy % N == 0 && (guintptr) y % 16 == 0 && (guintptr) v % 16 == 0)
-    finish_kernel<T, N><<<lf_cuda_blocks (count / N, THREADS), THREADS, 0, q->stream>>> (
+    finish_kernel<T, Y, N><<<lf_cuda_blocks (count / N, THREADS), THREADS, 0, q->stream>>> (
         y, ldy, v, count, n_out, f);
   else
-    finish_kernel<T, 1>
+    finish_kernel<T, Y, 1>
         <<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (y, ldy, v, count, n_out, f);
   LF_CUDA_LAUNCHED (q, "a linear layer's epilogue");
 }
@@ -107,11 +138,11 @@ load_weight (const void *w, LfDType dtype, gsize i)
   }
 }
 
-/* Blocks of TILE rows by TILE columns; each thread has 4 x 4 of them. X is the type of x:
- * activations, or FP8. */
-template <typename T, typename X>
+/* Blocks of TILE rows by TILE columns; each thread has 4 x 4 of them. T is the activations' type,
+ * Y that of y, X that of x: activations, or FP8. */
+template <typename T, typename Y, typename X>
 static __global__ void
-__launch_bounds__ (THREADS) product_kernel (T *y, int ldy, const X *x, int rows, const void *w,
+__launch_bounds__ (THREADS) product_kernel (Y *y, int ldy, const X *x, int rows, const void *w,
     LfDType dtype, int n_out, int n_in, Finish f)
 {
   __shared__ float xs[TILE_K][TILE + 4], ws[TILE_K][TILE + 4];
@@ -154,7 +185,7 @@ __launch_bounds__ (THREADS) product_kernel (T *y, int ldy, const X *x, int rows,
       int r = row + ty * 4 + i, c = column + tx * 4 + j;
 
       if (r < rows && c < n_out) {
-        T *to = y + (gsize) r * ldy + c;
+        Y *to = y + (gsize) r * ldy + c;
 
         lf_store (to, finish_one<T> (f, sum[i][j], lf_load (to), r, c));
       }
@@ -162,13 +193,13 @@ __launch_bounds__ (THREADS) product_kernel (T *y, int ldy, const X *x, int rows,
   }
 }
 
-template <typename T, typename X>
+template <typename T, typename Y, typename X>
 static void
-plain (LfQueue *q, const LfLinear *w, T *y, gint ldy, const X *x, gint rows, const Finish &f)
+plain (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const X *x, gint rows, const Finish &f)
 {
   dim3 grid (lf_cuda_blocks (w->n_out, TILE), lf_cuda_blocks (rows, TILE));
 
-  product_kernel<T, X><<<grid, THREADS, 0, q->stream>>> (
+  product_kernel<T, Y, X><<<grid, THREADS, 0, q->stream>>> (
       y, ldy, x, rows, w->weight, w->dtype, w->n_out, w->n_in, f);
   LF_CUDA_LAUNCHED (q, "a linear layer");
 }
@@ -186,18 +217,17 @@ ask_for (const LfLinear *w, const void *x, gint rows, Finish *f)
   p.rows = rows;
   p.bias = w->bias != NULL;
   p.gelu = f->epilogue == LF_EPILOGUE_GELU;
-  p.add = f->epilogue == LF_EPILOGUE_RESIDUAL && !f->gate;
   f->bias = NULL;
-  if (p.gelu || p.add)
+  if (p.gelu)
     f->epilogue = LF_EPILOGUE_NONE;
   return p;
 }
 
 /* Into y where nothing is left to do, else by way of scratch. FALSE if it has to go another
  * way. */
-template <typename T>
+template <typename T, typename Y>
 static gboolean
-multiply (LfQueue *q, LfLtProduct *p, T *y, gint ldy, const Finish &f)
+multiply (LfQueue *q, LfLtProduct *p, Y *y, gint ldy, const Finish &f)
 {
   gint n_out = p->w->n_out;
 
@@ -213,24 +243,24 @@ multiply (LfQueue *q, LfLtProduct *p, T *y, gint ldy, const Finish &f)
   return TRUE;
 }
 
-template <typename T>
+template <typename T, typename Y>
 static void
-linear_act (LfQueue *q, const LfLinear *w, T *y, gint ldy, const T *x, gint rows, Finish f)
+linear_act (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const T *x, gint rows, Finish f)
 {
   if (w->dtype == q->backend->act) {
     Finish rest = f;
     LfLtProduct p = ask_for (w, x, rows, &rest);
 
-    if (multiply (q, &p, y, ldy, rest) || q->error)
+    if (multiply<T> (q, &p, y, ldy, rest) || q->error)
       return;
   }
-  plain (q, w, y, ldy, x, rows, f);
+  plain<T> (q, w, y, ldy, x, rows, f);
 }
 
 /* Activations are quantised here, a scale a row. */
-template <typename T>
+template <typename T, typename Y>
 static void
-linear_fp8 (LfQueue *q, const LfLinear *w, T *y, gint ldy, const T *x, gint rows, Finish f)
+linear_fp8 (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const T *x, gint rows, Finish f)
 {
   gsize bytes = ((gsize) rows * w->n_in + 255) & ~(gsize) 255;
   guint8 *x8 = static_cast<guint8 *> (
@@ -246,20 +276,33 @@ linear_fp8 (LfQueue *q, const LfLinear *w, T *y, gint ldy, const T *x, gint rows
 
     /* scales of rows and columns inside the product are Hopper's alone */
     p.x_scale = x_scale;
-    if (q->device->capability == 90 && !q->device->avoid_sm90 && multiply (q, &p, y, ldy, rest))
+    if (q->device->capability == 90 && !q->device->avoid_sm90 && multiply<T> (q, &p, y, ldy, rest))
       return;
     p.x_scale = NULL;
-    p.bias = p.gelu = p.add = FALSE;
+    p.bias = p.gelu = FALSE;
     rest = f;
     rest.row_scale = x_scale;
     rest.w_scale = w->scale;
-    if (q->error || multiply (q, &p, y, ldy, rest))
+    if (q->error || multiply<T> (q, &p, y, ldy, rest))
       return;
   }
   f.row_scale = x_scale;
   f.w_scale = w->scale;
   if (!q->error)
-    plain (q, w, y, ldy, reinterpret_cast<const __nv_fp8_e4m3 *> (x8), rows, f);
+    plain<T> (q, w, y, ldy, reinterpret_cast<const __nv_fp8_e4m3 *> (x8), rows, f);
+}
+
+template <typename T>
+static void
+linear_to (LfQueue *q, const LfLinear *w, void *y, gint ldy, const T *x, gint rows, const Finish &f)
+{
+  bool fp8 = w->dtype == LF_DTYPE_F8_E4M3;
+
+  if (f.epilogue == LF_EPILOGUE_RESIDUAL)
+    (fp8 ? linear_fp8<T, float> : linear_act<T, float>) (q, w, static_cast<float *> (y), ldy, x,
+        rows, f);
+  else
+    (fp8 ? linear_fp8<T, T> : linear_act<T, T>) (q, w, static_cast<T *> (y), ldy, x, rows, f);
 }
 
 void
@@ -270,10 +313,5 @@ lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
 
   if (q->error || rows <= 0 || w->n_out <= 0)
     return;
-  if (w->dtype == LF_DTYPE_F8_E4M3)
-    LF_CUDA_ACT (
-        q, linear_fp8 (q, w, static_cast<T *> (y), ldy, static_cast<const T *> (x), rows, f));
-  else
-    LF_CUDA_ACT (
-        q, linear_act (q, w, static_cast<T *> (y), ldy, static_cast<const T *> (x), rows, f));
+  LF_CUDA_ACT (q, linear_to (q, w, y, ldy, static_cast<const T *> (x), rows, f));
 }

@@ -49,7 +49,7 @@ typedef struct
 {
   gint n_out, n_in, rows, ldy;
   gint16 dtype, act;
-  gint8 bias, gelu, add, scaled;
+  gint8 bias, gelu, scaled;
   gint8 align_w, align_x, align_y, align_bias; /* log2 of bytes, at most 8 */
 } Key;
 
@@ -200,7 +200,6 @@ make_key (LfQueue *q, const LfLtProduct *p)
   key.act = q->backend->act;
   key.bias = p->bias;
   key.gelu = p->gelu;
-  key.add = p->add;
   key.scaled = p->x_scale != NULL;
   key.align_w = alignment (p->w->weight);
   key.align_x = alignment (p->x);
@@ -294,11 +293,11 @@ run (LfQueue *q, const Plan *plan, const LfLtProduct *p, gint i, void *workspace
   static const float one = 1, zero = 0;
 
   return plan->lt->Matmul (plan->lt->handle, plan->desc, &one, p->w->weight, plan->a, p->x, plan->b,
-      p->add ? &one : &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, workspace,
-      WORKSPACE_BYTES, q->stream);
+      &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, workspace, WORKSPACE_BYTES,
+      q->stream);
 }
 
-/* Times the candidates where the product is large and does not change what it reads. */
+/* Times the candidates where the product is large. */
 static void
 choose (LfQueue *q, Plan *plan, const LfLtProduct *p, void *workspace)
 {
@@ -307,7 +306,7 @@ choose (LfQueue *q, Plan *plan, const LfLtProduct *p, void *workspace)
   gint i, j;
 
   plan->chosen = 0;
-  if (plan->n_results < 2 || p->add || plan->key.rows < MIN_TIMED_ROWS
+  if (plan->n_results < 2 || plan->key.rows < MIN_TIMED_ROWS
       || cudaEventCreate (&from) != cudaSuccess || cudaEventCreate (&to) != cudaSuccess)
     goto done;
   for (i = 0; i < plan->n_results; i++) {

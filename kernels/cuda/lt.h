@@ -9,7 +9,7 @@
 
 G_BEGIN_DECLS
 
-/* y (rows, n_out) act = x (rows, n_in) weight^T + bias, then gelu, or + y. Operands are of the
+/* y (rows, n_out) act = x (rows, n_in) weight^T + bias, then gelu. Operands are of the
  * weight's type: activations, or FP8. */
 typedef struct
 {
@@ -19,7 +19,7 @@ typedef struct
   const void *x;
   const float *x_scale; /* FP8: (rows) f32, applied with the weight's scales; NULL: neither is */
   gint rows;
-  gboolean bias, gelu, add; /* add: to what y holds */
+  gboolean bias, gelu;
 } LfLtProduct;
 
 /* Queues the product. FALSE where cuBLASLt cannot do it (odd strides, for instance), or

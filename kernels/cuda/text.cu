@@ -15,20 +15,19 @@
 #define BLOCK (SIDE * SIDE)
 #define PER (TILE / SIDE)
 
-template <typename To, typename From>
+template <typename From>
 static __global__ void
-embed (To *y, const From *table, const gint32 *ids, int C)
+embed (float *y, const From *table, const gint32 *ids, int C)
 {
   const From *row = table + (gsize) ids[blockIdx.x] * C;
 
   for (int i = threadIdx.x; i < C; i += blockDim.x)
-    lf_store (y + (gsize) blockIdx.x * C + i, lf_load (row + i));
+    y[(gsize) blockIdx.x * C + i] = lf_load (row + i);
 }
 
-template <typename To>
 static void
 launch_embed (
-    LfQueue *q, To *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
+    LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
 {
   if (dtype == LF_DTYPE_F32)
     embed<<<T, BLOCK, 0, q->stream>>> (y, (const float *) table, ids, C);
@@ -40,10 +39,9 @@ launch_embed (
 
 void
 lf_cuda_embed (
-    LfQueue *q, void *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
+    LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
 {
   const gint32 *list;
-  gint tokens = T;
 
   if (q->error || T <= 0)
     return;
@@ -55,7 +53,7 @@ lf_cuda_embed (
   list = lf_cuda_list (q, ids, T);
   if (!list)
     return;
-  LF_CUDA_ACT (q, launch_embed (q, (T *) y, table, dtype, list, tokens, C));
+  launch_embed (q, y, table, dtype, list, T, C);
   LF_CUDA_LAUNCHED (q, "embed");
 }
 

@@ -14,17 +14,20 @@ aligned (gsize bytes, P... pointers)
   return (... && (GPOINTER_TO_SIZE (pointers) % bytes == 0));
 }
 
-/* N values from x: in one access where that is a pack, else one by one. */
+/* N values from x: by packs where they are whole ones, else one by one. */
 template <int N, typename T>
 __device__ __forceinline__ void
 load_values (float (&v)[N], const T *x)
 {
-  if constexpr (N == LfPack<T>::N) {
-    LfPack<T> p = lf_load_pack (x);
+  if constexpr (N % LfPack<T>::N == 0) {
+#pragma unroll
+    for (int j = 0; j < N; j += LfPack<T>::N) {
+      LfPack<T> p = lf_load_pack (x + j);
 
 #pragma unroll
-    for (int i = 0; i < N; i++)
-      v[i] = lf_load (&p.value[i]);
+      for (int i = 0; i < LfPack<T>::N; i++)
+        v[j + i] = lf_load (&p.value[i]);
+    }
   } else {
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -91,8 +94,9 @@ row_sum (float v, float *shared)
   return WARPS == 1 ? lf_warp_sum (v) : lf_block_sum (v, shared);
 }
 
-/* WARPS warps a row, whose values stay in registers: up to PACKS packs a thread. */
-template <typename T, int WARPS, int PACKS, bool CENTER>
+/* WARPS warps a row, whose values stay in registers: up to PACKS packs a thread. X is the type
+ * of x, T of y. */
+template <typename X, typename T, int WARPS, int PACKS, bool CENTER>
 static __global__ void
 norm_packs (Norm a)
 {
@@ -100,24 +104,23 @@ norm_packs (Norm a)
   __shared__ float shared[32];
   int lane = threadIdx.x % WIDTH, packs = a.C / N;
   gsize row = (gsize) blockIdx.x * (blockDim.x / WIDTH) + threadIdx.x / WIDTH;
-  const T *x = (const T *) a.x + row * a.ldx;
+  const X *x = (const X *) a.x + row * a.ldx;
   T *y = (T *) a.y + row * a.ldy;
-  LfPack<T> pack[PACKS];
-  float sum = 0, mean = 0, inv;
+  float v[PACKS][N], sum = 0, mean = 0, inv;
 
   if (row >= (gsize) a.rows)
     return; /* whole warps, where several rows share a block */
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs)
-      pack[i] = lf_load_pack (x + (lane + i * WIDTH) * N);
+      load_values (v[i], x + (lane + i * WIDTH) * N);
   if (CENTER) {
 #pragma unroll
     for (int i = 0; i < PACKS; i++)
       if (lane + i * WIDTH < packs)
 #pragma unroll
         for (int j = 0; j < N; j++)
-          sum += lf_load (&pack[i].value[j]);
+          sum += v[i][j];
     mean = row_sum<WARPS> (sum, shared) / a.C;
     sum = 0;
   }
@@ -125,39 +128,36 @@ norm_packs (Norm a)
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs)
 #pragma unroll
-      for (int j = 0; j < N; j++) {
-        float v = lf_load (&pack[i].value[j]) - mean;
-
-        sum += v * v;
-      }
+      for (int j = 0; j < N; j++)
+        sum += (v[i][j] - mean) * (v[i][j] - mean);
   inv = 1.0f / sqrtf (row_sum<WARPS> (sum, shared) / a.C + a.eps);
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs) {
       int c = (lane + i * WIDTH) * N;
-      float scale[N], shift[N], v[N];
+      float scale[N], shift[N];
 
       load_weights (scale, a.scale + c);
       if (CENTER)
         load_weights (shift, a.shift + c);
 #pragma unroll
       for (int j = 0; j < N; j++) {
-        v[j] = (lf_load (&pack[i].value[j]) - mean) * inv * (a.one + scale[j]);
+        v[i][j] = (v[i][j] - mean) * inv * (a.one + scale[j]);
         if (CENTER)
-          v[j] += shift[j];
+          v[i][j] += shift[j];
       }
-      store_values (y + c, v);
+      store_values (y + c, v[i]);
     }
 }
 
 /* A block a row of any width and alignment, which is read again for each pass. Where y is x,
  * a thread writes only what it alone reads. */
-template <typename T, bool CENTER>
+template <typename X, typename T, bool CENTER>
 static __global__ void
 norm_any (Norm a)
 {
   __shared__ float shared[32];
-  const T *x = (const T *) a.x + (gsize) blockIdx.x * a.ldx;
+  const X *x = (const X *) a.x + (gsize) blockIdx.x * a.ldx;
   T *y = (T *) a.y + (gsize) blockIdx.x * a.ldy;
   float sum = 0, mean = 0, inv;
 
@@ -178,7 +178,7 @@ norm_any (Norm a)
         (lf_load (x + i) - mean) * inv * (a.one + a.scale[i]) + (CENTER ? a.shift[i] : 0.0f));
 }
 
-template <typename T, bool CENTER>
+template <typename X, typename T, bool CENTER>
 static void
 launch_norm (LfQueue *q, const Norm *a)
 {
@@ -187,34 +187,37 @@ launch_norm (LfQueue *q, const Norm *a)
                && aligned (16, a->x, a->y, a->scale, a->shift);
 
   if (packs && a->C / N <= 32 * 6)
-    norm_packs<T, 1, 6, CENTER><<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
+    norm_packs<X, T, 1, 6, CENTER><<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
   else if (packs && a->C / N <= 256 * 8)
-    norm_packs<T, 8, 8, CENTER><<<a->rows, 256, 0, q->stream>>> (*a);
+    norm_packs<X, T, 8, 8, CENTER><<<a->rows, 256, 0, q->stream>>> (*a);
   else
-    norm_any<T, CENTER><<<a->rows, THREADS, 0, q->stream>>> (*a);
+    norm_any<X, T, CENTER><<<a->rows, THREADS, 0, q->stream>>> (*a);
 }
 
 void
-lf_cuda_norm_modulate (LfQueue *q, void *y, const void *x, const float *shift, const float *scale,
+lf_cuda_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift, const float *scale,
     float one, gint rows, gint C, float eps)
 {
   Norm a = {y, x, shift, scale, one, eps, C, C, rows, C};
 
   if (q->error || rows <= 0 || C <= 0)
     return;
-  LF_CUDA_ACT (q, launch_norm<T, true> (q, &a));
+  LF_CUDA_ACT (q, launch_norm<float, T, true> (q, &a));
   LF_CUDA_LAUNCHED (q, "norm_modulate");
 }
 
 void
-lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, gint ldx, const float *weight,
-    gint rows, gint C, float eps)
+lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
+    const float *weight, gint rows, gint C, float eps)
 {
   Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, rows, C};
 
   if (q->error || rows <= 0 || C <= 0)
     return;
-  LF_CUDA_ACT (q, launch_norm<T, false> (q, &a));
+  if (dtype == LF_DTYPE_F32)
+    LF_CUDA_ACT (q, launch_norm<float, T, false> (q, &a));
+  else
+    LF_CUDA_ACT (q, launch_norm<T, T, false> (q, &a));
   LF_CUDA_LAUNCHED (q, "rms_norm");
 }
 
