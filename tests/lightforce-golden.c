@@ -31,7 +31,7 @@ static const struct
 } precisions[] = {
     {"fp32", LF_PRECISION_FP32, 1e-4, 0.999},
     {"bf16", LF_PRECISION_BF16, 2e-2, 0.99},
-    {"fp8", LF_PRECISION_FP8, 6e-2, 0.97},
+    {"fp8", LF_PRECISION_FP8, 6e-2, 0.95},
 };
 static LfPrecision precision;
 
@@ -657,7 +657,7 @@ main (int argc, char **argv)
       {"tolerance", 0, 0, G_OPTION_ARG_DOUBLE, &tolerance,
           "largest relative L2 error that passes (1e-4; bf16 2e-2; fp8 6e-2)", "X"},
       {"blocks", 0, 0, G_OPTION_ARG_DOUBLE, &block_tolerance,
-          "smallest share of agreeing blocks that passes (0.999; bf16 0.99; fp8 0.97)", "X"},
+          "smallest share of agreeing blocks that passes (0.999; bf16 0.99; fp8 0.95)", "X"},
       {"weights", 0, 0, G_OPTION_ARG_FILENAME, &weights_path,
           "take the weights from this model instead of the cases", "PATH"},
       {"decoder", 0, 0, G_OPTION_ARG_FILENAME, &decoder_path, "the model's other decoder", "PATH"},
