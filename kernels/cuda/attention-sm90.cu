@@ -19,15 +19,16 @@
 #define CONSUMER_WARPS 8
 #define PANEL 64 /* columns of a swizzled tile: 128 bytes */
 
-#define FOR_BOTH 3 /* Item.wanted */
+#define FOR_BOTH 3
 #define THE_END 4
 
-/* What a stage of keys holds. */
-struct Item
+/* What a stage of keys holds, in an int: who wants it (bit w: consumer w), and times 8 how many
+ * keys come before the frame's end. */
+__device__ __forceinline__ int
+make_item (int wanted, int valid)
 {
-  int wanted; /* bit w: by consumer w */
-  int valid;  /* keys before the frame's end */
-};
+  return valid * 8 + wanted;
+}
 
 template <int D, int BK> struct Shared
 {
@@ -35,7 +36,7 @@ template <int D, int BK> struct Shared
   LfBf16 keys[STAGES][D / PANEL][BK][PANEL];
   LfBf16 values[STAGES][D / PANEL][BK][PANEL];
   uint64_t q_full, keys_full[STAGES], keys_free[STAGES], values_full[STAGES], values_free[STAGES];
-  Item items[STAGES];
+  int items[STAGES];
 };
 
 /* ---------------------------------------------------------------- producer */
@@ -60,7 +61,7 @@ template <int D, int BK> struct Feed
     int slot = a->slots ? a->slots[frame] : frame;
 
     lf_barrier_wait (&s->keys_free[stage], parity);
-    s->items[stage] = {wanted, min (BK, a->n - first)};
+    s->items[stage] = make_item (wanted, min (BK, a->n - first));
     lf_barrier_expect (&s->keys_full[stage], BK * D * 2);
 #pragma unroll
     for (int p = 0; p < D / PANEL; p++)
@@ -81,7 +82,7 @@ template <int D, int BK> struct Feed
     int stage = j % STAGES;
 
     lf_barrier_wait (&s->keys_free[stage], j / STAGES % 2 ^ 1);
-    s->items[stage] = {THE_END, 0};
+    s->items[stage] = make_item (THE_END, 0);
     lf_barrier_arrive (&s->keys_full[stage]);
   }
 
@@ -307,6 +308,17 @@ template <int D, int BK> struct Consumer
     pending = -1;
   }
 
+  /* Read by the lane that says when the stage is free again. */
+  __device__ __forceinline__ int
+  take_item (int stage)
+  {
+    int item = 0;
+
+    if (threadIdx.x % 32 == 0)
+      item = s->items[stage];
+    return __shfl_sync (0xffffffffu, item, 0);
+  }
+
   __device__ __forceinline__ void
   consume ()
   {
@@ -314,14 +326,14 @@ template <int D, int BK> struct Consumer
       int stage = j % STAGES, parity = j / STAGES % 2;
 
       lf_barrier_wait (&s->keys_full[stage], parity);
-      Item item = s->items[stage];
-      if (item.wanted == THE_END)
+      int item = take_item (stage);
+      if (item == THE_END)
         break;
-      if (item.wanted >> wg & 1) {
+      if (item >> wg & 1) {
         if (pending >= 0)
-          step<true> (stage, parity, item.valid);
+          step<true> (stage, parity, item / 8);
         else
-          step<false> (stage, parity, item.valid);
+          step<false> (stage, parity, item / 8);
       } else {
         my_turn ();
         your_turn ();
@@ -337,12 +349,13 @@ template <int D, int BK> struct Consumer
       add_pending ();
   }
 
-  /* By way of the queries' shared memory, whose rows are this warpgroup's own, so that 16 bytes
-   * are written at a time. */
+  /* By way of the queries' shared memory, where a warp's rows are its own, so that 16 bytes are
+   * written at a time. */
   __device__ __forceinline__ void
   store (const LfCudaAttention *a, int tile, int head)
   {
-    const int t = threadIdx.x % GROUP, lane = t % 32, C = a->heads * D;
+    const int lane = threadIdx.x % 32, C = a->heads * D;
+    const int first = wg * 64 + threadIdx.x % GROUP / 32 * 16; /* row of this warp */
     float inverse[2];
 
 #pragma unroll
@@ -355,16 +368,16 @@ template <int D, int BK> struct Consumer
     for (int i = 0; i < D / 8; i++) {
 #pragma unroll
       for (int r = 0; r < 2; r++) {
-        int row = wg * 64 + t / 32 * 16 + lane / 4 + r * 8, piece = i % 8 ^ row % 8;
+        int row = first + lane / 4 + r * 8, piece = i % 8 ^ row % 8;
 
         *reinterpret_cast<uint32_t *> (&s->q[i / 8][row][piece * 8 + lane % 4 * 2]) =
             lf_pack_bf16 (out[i * 4 + r * 2] * inverse[r], out[i * 4 + r * 2 + 1] * inverse[r]);
       }
     }
-    lf_named_sync (3 + wg, GROUP);
+    __syncwarp ();
 #pragma unroll
-    for (int i = 0; i < 64 * D / 8 / GROUP; i++) {
-      int at = i * GROUP + t, row = wg * 64 + at / (D / 8), column = at % (D / 8);
+    for (int i = 0; i < 16 * D / 8 / 32; i++) {
+      int at = i * 32 + lane, row = first + at / (D / 8), column = at % (D / 8);
       gint64 token = (gint64) tile * ROWS + row;
 
       if (token < a->L)

@@ -136,10 +136,9 @@ lf_cuda_pool_frames (LfQueue *q, float *pooled, float *means, const void *cache,
 
 /* --------------------------------------------------------------- selection */
 
-#define QUERIES 4 /* query blocks of a CUDA block: keys are read once for them */
-#define GROUP 128 /* threads that choose for one of them */
-#define GROUP_WARPS (GROUP / 32)
-#define SELECT_THREADS (QUERIES * GROUP)
+#define QUERIES                                                                                    \
+  4 /* query blocks of a CUDA block: keys are read once for them; a warp chooses for each */
+#define SELECT_THREADS 512
 #define KEY_LANES 8 /* lanes that share a dot product */
 
 /* The bits of a float as an integer of the same order; -0 is 0. */
@@ -251,50 +250,26 @@ score_rows (const LfSelectBlocks &a, const Scoring &s, int head, int first)
   }
 }
 
-/* Waits for the threads of one query block. */
-__device__ __forceinline__ void
-group_wait (int group)
-{
-  asm volatile("bar.sync %0, %1;" ::"r"(group + 1), "n"(GROUP) : "memory");
-}
-
-/* What the threads of a group tell each other; two, used in turn, need one wait each time. */
-typedef int Counts[2][GROUP_WARPS];
-
-__device__ __forceinline__ int
-group_sum (int v, int *counts, int group)
-{
-  int sum = 0;
-
-  v = __reduce_add_sync (0xffffffffu, v);
-  if (threadIdx.x % 32 == 0)
-    counts[threadIdx.x % GROUP / 32] = v;
-  group_wait (group);
-#pragma unroll
-  for (int i = 0; i < GROUP_WARPS; i++)
-    sum += counts[i];
-  return sum;
-}
-
-/* Calls mark (i, rank) for the k largest of key (n), 1 <= k <= n; of equal ones for the first;
- * in order, so that rank counts up with i. The k-th largest is found bit by bit from the top. */
+/* One warp calls mark (i, rank) for the k largest of key (n), 1 <= k <= n; of equal ones for the
+ * first; in order, so that rank counts up with i. The k-th largest is found bit by bit from the
+ * top. */
 template <typename Mark>
 static __device__ void
-choose (const uint32_t *key, int n, int k, Counts &counts, int group, Mark mark)
+choose (const uint32_t *key, int n, int k, Mark mark)
 {
-  int thread = threadIdx.x % GROUP, warp = thread / 32, turn = 0, ties = 0, bit;
-  int before = 0, equal_before = 0; /* chosen and tied ones in front of those at work */
-  uint32_t least = 0, below = (1u << threadIdx.x % 32) - 1;
+  const int lane = threadIdx.x % 32;
+  const uint32_t below = (1u << lane) - 1;
+  int ties = 0, before = 0; /* before: chosen ones in front of those at work */
+  uint32_t least = 0;
   bool exact = false;
 
-  for (bit = 31; bit >= 0 && !exact; bit--) {
+  for (int bit = 31; bit >= 0 && !exact; bit--) {
     uint32_t candidate = least | 1u << bit;
     int count = 0;
 
-    for (int i = thread; i < n; i += GROUP)
+    for (int i = lane; i < n; i += 32)
       count += key[i] >= candidate;
-    count = group_sum (count, counts[turn], group);
-    turn ^= 1;
+    count = __reduce_add_sync (0xffffffffu, count);
     if (count >= k)
       least = candidate;
     exact = count == k;
@@ -302,37 +277,23 @@ choose (const uint32_t *key, int n, int k, Counts &counts, int group, Mark mark)
   if (!exact) { /* some of those that equal the k-th are too many */
     int count = 0;
 
-    for (int i = thread; i < n; i += GROUP)
+    for (int i = lane; i < n; i += 32)
       count += key[i] > least;
-    ties = k - group_sum (count, counts[turn], group);
-    turn ^= 1;
+    ties = k - __reduce_add_sync (0xffffffffu, count);
   }
-  for (int base = 0; base < n; base += GROUP, turn ^= 1) {
-    int i = base + thread, rank, equal_rank, above = 0, equals = 0;
+  for (int base = 0; base < n; base += 32) {
+    int i = base + lane;
     uint32_t value = i < n ? key[i] : 0;
     bool larger = i < n && (exact ? value >= least : value > least);
     bool equal = i < n && !exact && value == least;
-    uint32_t all_larger = __ballot_sync (0xffffffffu, larger);
-    uint32_t all_equal = __ballot_sync (0xffffffffu, equal);
+    uint32_t tied = __ballot_sync (0xffffffffu, equal);
+    bool chosen = larger || (equal && __popc (tied & below) < ties);
+    uint32_t all = __ballot_sync (0xffffffffu, chosen);
 
-    if (threadIdx.x % 32 == 0)
-      counts[turn][warp] = __popc (all_larger) | __popc (all_equal) << 16;
-    group_wait (group);
-    rank = before + __popc (all_larger & below);
-    equal_rank = equal_before + __popc (all_equal & below);
-#pragma unroll
-    for (int j = 0; j < GROUP_WARPS; j++) {
-      int there = counts[turn][j];
-
-      rank += j < warp ? there & 0xffff : 0;
-      equal_rank += j < warp ? there >> 16 : 0;
-      above += there & 0xffff;
-      equals += there >> 16;
-    }
-    if (larger || (equal && equal_rank < ties))
-      mark (i, rank + min (equal_rank, ties));
-    before += above;
-    equal_before += equals;
+    if (chosen)
+      mark (i, before + __popc (all & below));
+    before += __popc (all);
+    ties -= min (ties, __popc (tied));
   }
 }
 
@@ -344,34 +305,33 @@ static __global__ void
 __launch_bounds__ (SELECT_THREADS) select_blocks (LfSelectBlocks a, uint32_t *scratch)
 {
   extern __shared__ uint32_t in_shared[];
-  __shared__ Counts counts[QUERIES];
   int visible = a.past + a.frames, n = visible * a.frame_blocks;
   int tiles = (a.q_blocks + QUERIES - 1) / QUERIES;
   int head = blockIdx.x / tiles, first = blockIdx.x % tiles * QUERIES;
-  int group = threadIdx.x / GROUP, middle = a.past - a.keep_near - a.keep_sink;
+  int warp = threadIdx.x / 32, middle = a.past - a.keep_near - a.keep_sink;
   gsize stride = (gsize) n + visible;
   uint32_t *all = scratch ? scratch + blockIdx.x * QUERIES * stride : in_shared;
-  uint32_t *score = all + group * stride, *keep = score + n;
+  uint32_t *score = all + warp * stride, *keep = score + n; /* where warp < QUERIES */
   Scoring of_blocks = {a.k_pooled, a.slots, a.frame_blocks, n, all, all + n, stride};
 
-  for (int i = threadIdx.x % GROUP; i < visible; i += GROUP)
+  for (int i = threadIdx.x % 32; i < visible && warp < QUERIES; i += 32)
     keep[i] = a.picked < 0 || i < a.keep_sink || i >= a.keep_sink + middle;
   if (a.picked > 0 && middle > 0) {
     Scoring of_frames = {a.k_means, a.slots + a.keep_sink, 1, middle, all, NULL, stride};
 
     score_rows<STEPS> (a, of_frames, head, first);
     __syncthreads ();
-    choose (score, middle, min (a.picked, middle), counts[group], group,
-        [&] (int i, int rank) { keep[a.keep_sink + i] = 1; });
+    if (warp < QUERIES)
+      choose (score, middle, min (a.picked, middle),
+          [&] (int i, int rank) { keep[a.keep_sink + i] = 1; });
   }
   __syncthreads ();
   score_rows<STEPS> (a, of_blocks, head, first);
   __syncthreads ();
-  if (first + group < a.q_blocks) {
-    gint32 *list = a.list + ((gsize) head * a.q_blocks + first + group) * a.count;
+  if (warp < QUERIES && first + warp < a.q_blocks) {
+    gint32 *list = a.list + ((gsize) head * a.q_blocks + first + warp) * a.count;
 
-    choose (score, n, min (a.count, n), counts[group], group,
-        [&] (int i, int rank) { list[rank] = i; });
+    choose (score, n, min (a.count, n), [&] (int i, int rank) { list[rank] = i; });
   }
 }
 
@@ -384,12 +344,12 @@ launch_select (LfQueue *q, const LfSelectBlocks *a)
   unsigned blocks = a->heads * lf_cuda_blocks (a->q_blocks, QUERIES);
   uint32_t *scratch = NULL;
 
-  if (bytes + sizeof (Counts) * QUERIES > q->device->shared_limit) {
+  if (bytes > q->device->shared_limit) {
     scratch = (uint32_t *) lf_cuda_scratch (q, LF_CUDA_SCRATCH_MISC, bytes * blocks);
     if (!scratch)
       return;
     bytes = 0;
-  } else if (bytes + sizeof (Counts) * QUERIES > 48 * 1024
+  } else if (bytes > 48 * 1024
              && !lf_cuda_ok (q,
                  cudaFuncSetAttribute (select_blocks<STEPS>,
                      cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),

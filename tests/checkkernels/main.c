@@ -20,7 +20,8 @@
 
 /* Why each tolerance is what it is. Errors are relative to the size of what is expected
  * (check.h). A rounding to float32 is one of up to 2^-24 = 6e-8, to bf16 2^-8 = 4e-3, to e4m3
- * 2^-4 = 6e-2; in L2 less than half of that. Inputs are exact in the type, so only these
+ * 2^-4 = 6e-2; in L2 it is less than half of that, unless a few large values are most of
+ * it. Inputs are exact in the type, so only these
  * count: */
 static const CkTolerance tolerances[] = {
     /* copies and conversions: the value itself, rounded once */
@@ -34,7 +35,7 @@ static const CkTolerance tolerances[] = {
     /* float32: other sines and logarithms, beside values of size 1 */
     [CK_NOISE] = {1e-5, 1e-5},
     /* bf16: float32 inside, one rounding at the end */
-    [CK_HALF] = {4e-3, 2.4e-3},
+    [CK_HALF] = {4e-3, 4e-3},
     /* bf16: one more rounding of an intermediate result, such as a product before an epilogue,
      * which may be larger than the sum that it goes into */
     [CK_HALF_TWICE] = {1e-2, 3.5e-3},
