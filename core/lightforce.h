@@ -63,7 +63,7 @@ typedef enum
 typedef enum
 {
   LF_TEXT_RESIDENCY_KEEP,    /* in the backend's memory */
-  LF_TEXT_RESIDENCY_RELEASE, /* nowhere: it is loaded for each prompt */
+  LF_TEXT_RESIDENCY_RELEASE, /* nowhere: a prompt loads it layer by layer */
   LF_TEXT_RESIDENCY_CPU      /* in host memory, where it computes, too */
 } LfTextResidency;
 

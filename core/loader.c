@@ -445,6 +445,24 @@ lf_loader_table (LfLoader *loader, gint64 rows, gint64 columns, const char *name
   return place;
 }
 
+const void *
+lf_loader_rows (
+    LfLoader *loader, gint64 rows, gint64 columns, const char *name, const gint32 *ids, gint n)
+{
+  gsize size = lf_dtype_size (loader->linear_dtype);
+  LfWeightRef ref;
+  guint8 *place;
+  gint i;
+
+  if (!find (loader, name, &ref) || !fits (loader, name, ref.tensor, rows, rows * columns))
+    return NULL;
+  place = take (loader, n * columns * size);
+  for (i = 0; i < n && !loader->measure && !loader->error; i++)
+    transfer_part (loader, &ref, ids[i] * columns, columns, loader->linear_dtype,
+        place + i * columns * size, size);
+  return place;
+}
+
 void
 lf_loader_finish (LfLoader *loader, const char *const *ignore)
 {

@@ -75,14 +75,18 @@ void lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix);
 /* A table kept in linear_dtype: (rows, columns). */
 const void *lf_loader_table (LfLoader *loader, gint64 rows, gint64 columns, const char *name);
 
+/* Of such a table only the rows `ids` (n), in that order: (n, columns). */
+const void *lf_loader_rows (
+    LfLoader *loader, gint64 rows, gint64 columns, const char *name, const gint32 *ids, gint n);
+
 /* Fails with LF_ERROR_INVALID_MODEL, naming one, if the part has tensors that nobody asked
  * for; names that begin with one of `ignore` (NULL at the end) do not count. */
 void lf_loader_finish (LfLoader *loader, const char *const *ignore);
 
 typedef void (*LfLoadFunc) (LfLoader *loader, gpointer part);
 
-/* Runs `load` both times, or once if dry; the arena is NULL then. On success `*arena` is the backend memory (free with
- * backend->ops->free) and `*bytes` its size. */
+/* Runs `load` both times, or once if dry; the arena is NULL then. On success `*arena` is the
+ * backend memory (free with backend->ops->free) and `*bytes` its size. */
 gboolean lf_loader_run (
     LfLoader *loader, LfLoadFunc load, gpointer part, void **arena, gsize *bytes, GError **error);
 

@@ -319,11 +319,8 @@ encode_released (LfModel *model, LfQueue *q, const gint32 *ids, gint length, flo
     GCancellable *cancellable, GError **error)
 {
   LfLoader loader = lf_loader_make (model->files, LF_PART_TEXT_ENCODER, model->backend, q);
-  g_autoptr (LfTextEncoder) encoder = NULL;
 
-  loader.cancellable = cancellable;
-  encoder = lf_text_encoder_load (&loader, error);
-  return encoder && lf_text_encode (encoder, q, ids, length, embedding, cancellable, error);
+  return lf_text_encode_released (&loader, ids, length, embedding, cancellable, error);
 }
 
 static gboolean

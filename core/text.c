@@ -65,8 +65,9 @@ load (LfLoader *loader, gpointer part)
   lf_loader_finish (loader, NULL);
 }
 
-LfTextEncoder *
-lf_text_encoder_load (LfLoader *loader, GError **error)
+/* Sizes without weights; NULL with `error` set where they are no encoder's. */
+static LfTextEncoder *
+encoder_new (const LfLoader *loader, GError **error)
 {
   const LfModelConfig *config = lf_model_files_get_config (loader->files);
   LfTextEncoder *encoder = g_new0 (LfTextEncoder, 1);
@@ -86,9 +87,18 @@ lf_text_encoder_load (LfLoader *loader, GError **error)
         "position buckets; give the file of a UMT5 encoder",
         lf_model_files_get_path (loader->files, loader->part), encoder->dim, encoder->heads,
         encoder->layers, encoder->ffn_dim, encoder->vocab, encoder->buckets);
-    lf_text_encoder_free (encoder);
-    return NULL;
+    g_clear_pointer (&encoder, lf_text_encoder_free);
   }
+  return encoder;
+}
+
+LfTextEncoder *
+lf_text_encoder_load (LfLoader *loader, GError **error)
+{
+  LfTextEncoder *encoder = encoder_new (loader, error);
+
+  if (!encoder)
+    return NULL;
   encoder->blocks = g_new0 (Block, encoder->layers);
   if (!lf_loader_run (loader, load, encoder, &encoder->arena, &encoder->bytes, error))
     g_clear_pointer (&encoder, lf_text_encoder_free);
@@ -159,19 +169,11 @@ run_block (const LfTextEncoder *encoder, LfQueue *q, const Block *block, const S
   ops->linear (q, &block->fc2, s->x, C, s->inner, T, LF_EPILOGUE_RESIDUAL, NULL);
 }
 
-/* Padding is masked everywhere, so only the real tokens are computed. */
-gboolean
-lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint length,
-    float *embedding, GCancellable *cancellable, GError **error)
+static gboolean
+check_ids (const LfTextEncoder *encoder, const gint32 *ids, gint length, GError **error)
 {
-  const LfBackendOps *ops = encoder->backend->ops;
-  LfArena arena = {NULL, 0};
-  gboolean done;
-  Scratch s;
-  void *mem;
   gint i;
 
-  g_return_val_if_fail (length > 0, FALSE);
   for (i = 0; i < length; i++) {
     if (ids[i] < 0 || ids[i] >= encoder->vocab) {
       g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
@@ -181,20 +183,138 @@ lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint leng
       return FALSE;
     }
   }
-  lay_out (&arena, &s, encoder, length);
-  mem = ops->alloc (encoder->backend, arena.used, error);
-  if (!mem)
-    return FALSE;
-  arena = (LfArena){mem, 0};
-  lay_out (&arena, &s, encoder, length);
+  return TRUE;
+}
 
+/* Takes memory for the intermediate results; free it with the backend. */
+static void *
+take_scratch (const LfTextEncoder *encoder, Scratch *s, gint T, GError **error)
+{
+  LfArena arena = {NULL, 0};
+  void *mem;
+
+  lay_out (&arena, s, encoder, T);
+  mem = encoder->backend->ops->alloc (encoder->backend, arena.used, error);
+  if (mem) {
+    arena = (LfArena){mem, 0};
+    lay_out (&arena, s, encoder, T);
+  }
+  return mem;
+}
+
+static void
+finish_text (const LfTextEncoder *encoder, LfQueue *q, const float *norm, const Scratch *s, gint T,
+    float *embedding)
+{
+  const LfBackendOps *ops = encoder->backend->ops;
+  gint C = encoder->dim;
+
+  ops->rms_norm (q, s->y, C, s->x, LF_DTYPE_F32, C, norm, T, C, EPS);
+  ops->to_float (q, embedding, s->y, (gsize) T * C);
+}
+
+/* Padding is masked everywhere, so only the real tokens are computed. */
+gboolean
+lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint length,
+    float *embedding, GCancellable *cancellable, GError **error)
+{
+  const LfBackendOps *ops = encoder->backend->ops;
+  gboolean done;
+  Scratch s;
+  void *mem;
+  gint i;
+
+  g_return_val_if_fail (length > 0, FALSE);
+  if (!check_ids (encoder, ids, length, error)
+      || !(mem = take_scratch (encoder, &s, length, error)))
+    return FALSE;
   ops->embed (q, s.x, encoder->table, encoder->table_dtype, ids, length, encoder->dim);
   for (i = 0; i < encoder->layers && !g_cancellable_is_cancelled (cancellable); i++)
     run_block (encoder, q, &encoder->blocks[i], &s, length);
-  ops->rms_norm (q, s.y, encoder->dim, s.x, LF_DTYPE_F32, encoder->dim, encoder->norm, length,
-      encoder->dim, EPS);
-  ops->to_float (q, embedding, s.y, (gsize) length * encoder->dim);
+  finish_text (encoder, q, encoder->norm, &s, length, embedding);
   done = ops->wait (q, error);
   ops->free (encoder->backend, mem);
   return done && !g_cancellable_set_error_if_cancelled (cancellable, error);
+}
+
+/* ---------------------------------------------------------- piece by piece */
+
+/* What of the weights is in memory: the rows of the table that a prompt needs, then one block
+ * after another, then the last norm. */
+typedef struct
+{
+  LfTextEncoder *encoder;
+  const gint32 *ids;
+  gint length;
+  gint step; /* -1: the rows; 0 .. layers - 1: a block; layers: the norm */
+  const void *rows;
+  Block block;
+} Piece;
+
+static void
+load_piece (LfLoader *loader, gpointer data)
+{
+  Piece *p = data;
+  LfTextEncoder *encoder = p->encoder;
+
+  if (p->step < 0)
+    p->rows = lf_loader_rows (
+        loader, encoder->vocab, encoder->dim, "token_embedding.weight", p->ids, p->length);
+  else if (p->step < encoder->layers)
+    load_block (loader, encoder, p->step, &p->block);
+  else
+    encoder->norm = lf_loader_floats (loader, encoder->dim, "norm.weight");
+}
+
+static void
+run_piece (const Piece *p, const LfLoader *loader, const Scratch *s, float *embedding)
+{
+  const LfTextEncoder *encoder = p->encoder;
+  LfQueue *q = loader->queue;
+  gint i;
+
+  if (p->step < 0) {
+    g_autofree gint32 *in_order = g_new (gint32, p->length);
+
+    for (i = 0; i < p->length; i++)
+      in_order[i] = i;
+    encoder->backend->ops->embed (
+        q, s->x, p->rows, loader->linear_dtype, in_order, p->length, encoder->dim);
+  } else if (p->step < encoder->layers) {
+    run_block (encoder, q, &p->block, s, p->length);
+  } else {
+    finish_text (encoder, q, encoder->norm, s, p->length, embedding);
+  }
+}
+
+gboolean
+lf_text_encode_released (const LfLoader *loader, const gint32 *ids, gint length, float *embedding,
+    GCancellable *cancellable, GError **error)
+{
+  g_autoptr (LfTextEncoder) encoder = encoder_new (loader, error);
+  const LfBackendOps *ops = loader->backend->ops;
+  Piece piece = {encoder, ids, length, -1, NULL, {0}};
+  gboolean ok = TRUE;
+  Scratch s;
+  void *mem;
+
+  g_return_val_if_fail (length > 0, FALSE);
+  if (!encoder || !check_ids (encoder, ids, length, error)
+      || !(mem = take_scratch (encoder, &s, length, error)))
+    return FALSE;
+  for (; piece.step <= encoder->layers && ok; piece.step++) {
+    LfLoader part = *loader;
+    void *weights;
+    gsize bytes;
+
+    part.cancellable = cancellable;
+    ok = lf_loader_run (&part, load_piece, &piece, &weights, &bytes, error);
+    if (!ok)
+      break;
+    run_piece (&piece, loader, &s, embedding);
+    ok = ops->wait (loader->queue, error);
+    ops->free (encoder->backend, weights);
+  }
+  ops->free (encoder->backend, mem);
+  return ok;
 }

@@ -44,6 +44,11 @@ gint lf_text_encoder_get_vocab (const LfTextEncoder *encoder);
 gboolean lf_text_encode (LfTextEncoder *encoder, LfQueue *q, const gint32 *ids, gint length,
     float *embedding, GCancellable *cancellable, GError **error);
 
+/* The same without weights in memory: each layer's are loaded when it is computed, and given back
+ * after it. */
+gboolean lf_text_encode_released (const LfLoader *loader, const gint32 *ids, gint length,
+    float *embedding, GCancellable *cancellable, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfTokenizer, lf_tokenizer_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfTextEncoder, lf_text_encoder_free)
 G_END_DECLS

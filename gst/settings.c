@@ -77,7 +77,7 @@ DEFINE_ENUM (precision_type, "LightforceSrcPrecision",
 
 DEFINE_ENUM (text_residency_type, "LightforceSrcTextResidency",
     {LF_TEXT_RESIDENCY_KEEP, "In the backend's memory, where prompts are quick", "keep"},
-    {LF_TEXT_RESIDENCY_RELEASE, "Nowhere: it is loaded for each prompt", "release"},
+    {LF_TEXT_RESIDENCY_RELEASE, "Nowhere: each prompt loads it, layer by layer", "release"},
     {LF_TEXT_RESIDENCY_CPU, "In main memory; the processor encodes prompts", "cpu"})
 
 DEFINE_ENUM (kv_cache_type, "LightforceSrcKvCache",
