@@ -62,6 +62,7 @@ typedef struct
   const BenchOptions *options;
   LfModelInfo info;
   char *name, *backend, *device;
+  LfDType decoder_act;   /* what the decoder runs in */
   LfStreamConfig config; /* in use; its prompt is `prompt` */
   char *prompt;
   gint tokens;                    /* of the prompt */

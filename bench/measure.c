@@ -129,6 +129,7 @@ open_stream (Bench *b, GError **error)
   r->name = g_strdup (r->info.name);
   r->backend = g_strdup (r->info.backend);
   r->device = g_strdup (b->model->backend->device);
+  r->decoder_act = b->model->decoder_backend->act;
   configure (&r->config, o, b->model);
   r->prompt = make_prompt (o, b->model, &r->tokens, error);
   if (!r->prompt)
@@ -153,8 +154,6 @@ next (const Bench *b, GError **error)
 static gboolean
 make_video (const Bench *b, BenchVideo *video, BenchProfile *profile, GError **error)
 {
-  const LfBackendOps *ops = b->model->backend->ops;
-  LfQueue *q = lf_stream_get_queue (b->stream);
   gint64 start = g_get_monotonic_time ();
   gint i;
 
@@ -174,7 +173,7 @@ make_video (const Bench *b, BenchVideo *video, BenchProfile *profile, GError **e
     video->pictures += row->pictures;
     if (profile) {
       profile[i].wall = row->wall_us / 1e6;
-      ops->read_profile (q, profile[i].seconds);
+      lf_stream_read_profile (b->stream, profile[i].seconds);
     }
   }
   video->wall_us = g_get_monotonic_time () - start;
@@ -247,17 +246,15 @@ time_prompt (const Bench *b, GError **error)
 static gboolean
 make_profile (const Bench *b, GError **error)
 {
-  const LfBackendOps *ops = b->model->backend->ops;
-  LfQueue *q = lf_stream_get_queue (b->stream);
   double nothing[LF_MAX_TAGS] = {0};
   BenchVideo video = {0};
   gboolean ok;
 
   b->result->profile = g_new0 (BenchProfile, b->options->chunks);
-  ops->set_profiling (q, TRUE);
-  ops->read_profile (q, nothing);
+  lf_stream_set_profiling (b->stream, TRUE);
+  lf_stream_read_profile (b->stream, nothing);
   ok = make_video (b, &video, b->result->profile, error);
-  ops->set_profiling (q, FALSE);
+  lf_stream_set_profiling (b->stream, FALSE);
   g_free (video.chunks);
   return ok;
 }

@@ -22,6 +22,8 @@ static const Phase outside[] = {
     {"decoder", LF_PHASE_DECODER}, {"conversion", LF_PHASE_CONVERSION}, {"copy", LF_PHASE_COPY}};
 
 static const char *const precisions[] = {"auto", "fp32", "bf16", "fp8"};
+static const char *const activations[] = {
+    [LF_DTYPE_F32] = "fp32", [LF_DTYPE_BF16] = "bf16", [LF_DTYPE_F16] = "fp16"};
 static const char *const residencies[] = {"keep", "release", "cpu"};
 
 /* Seconds of a phase in a pass of one chunk. */
@@ -159,13 +161,13 @@ bench_print (const BenchResult *r)
   const BenchOptions *o = r->options;
   double fps = (double) r->info.fps_n / r->info.fps_d;
 
-  printf ("%s on %s (%s), %s, %dx%d, %s attention, window %d, sink %d%s%s, seed %" G_GINT64_FORMAT
-          ", %d tokens%s\n",
+  printf ("%s on %s (%s), %s, decoder %s, %dx%d, %s attention, window %d, sink %d%s%s, "
+          "seed %" G_GINT64_FORMAT ", %d tokens%s\n",
       r->name, r->backend, r->device ? r->device : "", precisions[r->info.precision],
-      r->config.width, r->config.height, r->config.sparse.enabled ? "sparse" : "dense",
-      r->config.window, r->config.sink, r->config.relative ? ", relative" : "",
-      r->config.cache_fp8 ? ", FP8 cache" : "", o->seed, r->tokens,
-      o->no_decoder ? ", not decoded" : "");
+      activations[r->decoder_act], r->config.width, r->config.height,
+      r->config.sparse.enabled ? "sparse" : "dense", r->config.window, r->config.sink,
+      r->config.relative ? ", relative" : "", r->config.cache_fp8 ? ", FP8 cache" : "", o->seed,
+      r->tokens, o->no_decoder ? ", not decoded" : "");
   print_chunks (r);
   print_profile (r);
   printf ("load %.2f s, text %.1f ms, first pictures %.2f s after opening, %.1f ms after a new "
@@ -223,6 +225,7 @@ put_settings (JsonBuilder *b, const BenchResult *r)
   put_string (b, "backend", r->backend);
   put_string (b, "device", r->device);
   put_string (b, "precision", precisions[r->info.precision]);
+  put_string (b, "decoder_precision", activations[r->decoder_act]);
   put_string (b, "text_encoder_residency", residencies[r->options->text_residency]);
   put_int (b, "parameters", r->info.parameters);
   put_int (b, "width", r->config.width);

@@ -122,11 +122,13 @@ typedef enum
 /* Memory of a backend in bytes. */
 typedef struct
 {
-  gsize used, peak; /* allocated now, and at most since the backend was opened */
+  gsize used, peak; /* allocated now, and at most since the backend was opened; backends that
+                       share a device have these together */
   gsize available;  /* what else could be; G_MAXSIZE where nobody knows */
 } LfMemory;
 
 #define LF_MAX_TAGS 256
+#define LF_NO_TAG (-1)
 
 struct _LfBackendOps
 {
@@ -146,8 +148,9 @@ struct _LfBackendOps
   void (*download) (LfQueue *q, void *dst, const void *src, gsize bytes);
   void (*copy) (LfQueue *q, void *dst, const void *src, gsize bytes);
   /* Time spent, for measurements. While profiling is on, all that was queued since the last
-   * mark counts for `tag` (0 .. LF_MAX_TAGS - 1); off, a mark costs nothing. After a wait,
-   * read_profile adds the seconds of each tag to `seconds` (LF_MAX_TAGS) and forgets them. */
+   * mark counts for `tag` (0 .. LF_MAX_TAGS - 1), for none if that is LF_NO_TAG; off, a mark
+   * costs nothing. After a wait, read_profile adds the seconds of each tag to `seconds`
+   * (LF_MAX_TAGS) and forgets them. */
   void (*set_profiling) (LfQueue *q, gboolean on);
   void (*mark) (LfQueue *q, gint tag);
   void (*read_profile) (LfQueue *q, double *seconds);
@@ -282,7 +285,9 @@ typedef struct
 extern const LfBackendInfo *const lf_backends[]; /* best first, NULL at the end */
 
 /* Opens by name; "auto" or NULL takes the first that opens. Every operation is there or
- * opening fails. */
+ * opening fails. Backends of one name are on one device, whatever their precisions: each can
+ * use the memory of the others, when their queues have been waited for. LF_PRECISION_FP16 is
+ * for decoders: other operations may fail in it. */
 LfBackend *lf_backend_open (const char *name, LfPrecision precision, GError **error);
 void lf_backend_close (LfBackend *be);
 

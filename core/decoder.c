@@ -16,6 +16,14 @@
 
 /* --------------------------------------------------------------- decoders */
 
+LfPrecision
+lf_decoder_precision (LfDecoderKind kind, LfPrecision precision)
+{
+  gboolean sixteen = precision == LF_PRECISION_BF16 || precision == LF_PRECISION_FP8;
+
+  return kind == LF_DECODER_TINY && sixteen ? LF_PRECISION_FP16 : precision;
+}
+
 LfDecoder *
 lf_decoder_load (LfLoader *loader, GError **error)
 {

@@ -15,6 +15,11 @@ typedef struct _LfDecoder LfDecoder;
 /* One stream's histories and scratch. */
 typedef struct _LfDecoderState LfDecoderState;
 
+/* What a decoder runs in where the model runs in `precision`. TAEHV is made for half floats; bf16
+ * rounds eight times more, which shows. Whether the Wan VAE's values stay in their range nobody
+ * has said. */
+LfPrecision lf_decoder_precision (LfDecoderKind kind, LfPrecision precision);
+
 /* `loader` is prepared for LF_PART_DECODER. */
 LfDecoder *lf_decoder_load (LfLoader *loader, GError **error);
 void lf_decoder_free (LfDecoder *decoder);

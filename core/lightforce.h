@@ -56,7 +56,8 @@ typedef enum
   LF_PRECISION_AUTO, /* fp32 on the CPU, bf16 on a GPU */
   LF_PRECISION_FP32,
   LF_PRECISION_BF16,
-  LF_PRECISION_FP8 /* bf16, with FP8 (e4m3) in the linear layers of the transformer's blocks */
+  LF_PRECISION_FP8, /* bf16, with FP8 (e4m3) in the linear layers of the transformer's blocks */
+  LF_PRECISION_FP16 /* what the tiny decoder runs in on a GPU; no model as a whole does */
 } LfPrecision;
 
 /* Where the text encoder is between two prompts. */

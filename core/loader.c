@@ -54,8 +54,8 @@ lf_loader_count (const LfModelFiles *files, LfPart part, LfDType *stored)
   return count;
 }
 
-/* A backend that computes in bf16 has bf16 weights; one that computes in f32 takes them as they
- * are where they are many. */
+/* A backend that computes in 16 bits has weights of the same type; one that computes in f32 takes
+ * them as they are where they are many. */
 LfLoader
 lf_loader_make (LfModelFiles *files, LfPart part, LfBackend *backend, LfQueue *queue)
 {

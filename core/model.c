@@ -29,10 +29,10 @@ typedef struct
 } Load;
 
 static LfLoader
-prepare (Load *load, LfPart part)
+prepare (Load *load, LfPart part, LfBackend *backend, LfQueue *queue)
 {
   LfModel *model = load->model;
-  LfLoader loader = lf_loader_make (model->files, part, model->backend, load->queue);
+  LfLoader loader = lf_loader_make (model->files, part, backend, queue);
 
   loader.dry = load->dry;
   loader.cancellable = load->cancellable;
@@ -49,16 +49,11 @@ static gboolean
 load_text (Load *load, GError **error)
 {
   LfModel *model = load->model;
-  LfLoader loader = prepare (load, LF_PART_TEXT_ENCODER);
+  LfLoader loader =
+      model->text_backend
+          ? prepare (load, LF_PART_TEXT_ENCODER, model->text_backend, model->text_queue)
+          : prepare (load, LF_PART_TEXT_ENCODER, model->backend, load->queue);
 
-  if (model->text_backend) {
-    LfLoader there =
-        lf_loader_make (model->files, LF_PART_TEXT_ENCODER, model->text_backend, model->text_queue);
-
-    loader.backend = there.backend;
-    loader.queue = there.queue;
-    loader.linear_dtype = there.linear_dtype;
-  }
   loader.dry = loader.dry || model->text_residency == LF_TEXT_RESIDENCY_RELEASE;
   model->text = lf_text_encoder_load (&loader, error);
   if (!model->text)
@@ -67,6 +62,25 @@ load_text (Load *load, GError **error)
   if (model->text_residency == LF_TEXT_RESIDENCY_RELEASE)
     g_clear_pointer (&model->text, lf_text_encoder_free);
   return TRUE;
+}
+
+static gboolean
+load_decoder (Load *load, GError **error)
+{
+  LfModel *model = load->model;
+  LfBackend *backend = model->decoder_backend;
+  LfQueue *queue = load->queue;
+  LfLoader loader;
+
+  if (backend != model->backend && !(queue = backend->ops->queue_new (backend, 1, error)))
+    return FALSE;
+  loader = prepare (load, LF_PART_DECODER, backend, queue);
+  model->decoder = lf_decoder_load (&loader, error);
+  if (queue != load->queue)
+    backend->ops->queue_free (queue);
+  if (model->decoder)
+    model->info.parameters += loader.parameters;
+  return model->decoder != NULL;
 }
 
 static gboolean
@@ -79,21 +93,13 @@ load_parts (Load *load, GError **error)
   for (i = 0; i < LF_N_PARTS; i++)
     load->total += lf_loader_count (model->files, i, NULL);
   load->total = MAX (load->total, 1);
-  loader = prepare (load, LF_PART_TRANSFORMER);
+  loader = prepare (load, LF_PART_TRANSFORMER, model->backend, load->queue);
   model->transformer = lf_transformer_load (&loader, error);
   if (!model->transformer)
     return FALSE;
   model->info.parameters = loader.parameters;
-  if (lf_model_files_has (model->files, LF_PART_TEXT_ENCODER) && !load_text (load, error))
-    return FALSE;
-  if (lf_model_files_has (model->files, LF_PART_DECODER)) {
-    loader = prepare (load, LF_PART_DECODER);
-    model->decoder = lf_decoder_load (&loader, error);
-    if (!model->decoder)
-      return FALSE;
-    model->info.parameters += loader.parameters;
-  }
-  return TRUE;
+  return (!lf_model_files_has (model->files, LF_PART_TEXT_ENCODER) || load_text (load, error))
+         && (!lf_model_files_has (model->files, LF_PART_DECODER) || load_decoder (load, error));
 }
 
 static gboolean
@@ -141,6 +147,8 @@ static void
 model_free (LfModel *model)
 {
   g_clear_pointer (&model->decoder, lf_decoder_free);
+  if (model->decoder_backend != model->backend)
+    g_clear_pointer (&model->decoder_backend, lf_backend_close);
   g_clear_pointer (&model->text, lf_text_encoder_free);
   if (model->text_queue)
     model->text_backend->ops->queue_free (model->text_queue);
@@ -169,6 +177,28 @@ open_text_backend (LfModel *model, GError **error)
   return model->text_queue != NULL;
 }
 
+/* Where all but the decoder computes, and where that does. */
+static gboolean
+open_backends (LfModel *model, const LfModelOptions *options, GError **error)
+{
+  LfPrecision precision;
+
+  if (options->precision == LF_PRECISION_FP16) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "precision is fp16, in which decoders run but no model; choose auto, fp32, bf16 or fp8");
+    return FALSE;
+  }
+  model->backend = lf_backend_open (options->backend, options->precision, error);
+  if (!model->backend)
+    return FALSE;
+  precision = lf_decoder_precision (model->config->decoder.kind, model->backend->precision);
+  if (precision == model->backend->precision || !lf_model_files_has (model->files, LF_PART_DECODER))
+    model->decoder_backend = model->backend;
+  else
+    model->decoder_backend = lf_backend_open (model->backend->name, precision, error);
+  return model->decoder_backend && open_text_backend (model, error);
+}
+
 /* Takes `files` over; NULL where opening them has set the error. */
 static LfModel *
 load_model (const char *path, LfModelFiles *files, const LfModelOptions *options, gboolean dry,
@@ -189,11 +219,11 @@ load_model (const char *path, LfModelFiles *files, const LfModelOptions *options
   g_mutex_init (&model->text_lock);
   g_cond_init (&model->text_free);
   model->files = files;
-  if (!model->files
-      || !(model->backend = lf_backend_open (options->backend, options->precision, error))
-      || !open_text_backend (model, error))
+  if (!model->files)
     goto fail;
   model->config = lf_model_files_get_config (model->files);
+  if (!open_backends (model, options, error))
+    goto fail;
   load.queue = model->backend->ops->queue_new (model->backend, 1, error);
   if (!load.queue)
     goto fail;

@@ -27,8 +27,9 @@ struct _LfModel
   GMutex text_lock;        /* of text_busy: a prompt is being encoded; text_free: no more */
   GCond text_free;
   gboolean text_busy;
-  LfTokenizer *tokenizer; /* NULL: no prompt can be encoded */
-  LfDecoder *decoder;     /* NULL: no pictures can be made */
+  LfTokenizer *tokenizer;     /* NULL: no prompt can be encoded */
+  LfBackend *decoder_backend; /* where the decoder is: `backend`, or one of another precision */
+  LfDecoder *decoder;         /* NULL: no pictures can be made */
   LfModelInfo info;
 };
 

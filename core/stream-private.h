@@ -9,7 +9,9 @@
 
 G_BEGIN_DECLS
 
-LfQueue *lf_stream_get_queue (LfStream *stream);
+/* As LfBackendOps has them, for all that a stream does: it may have two queues. */
+void lf_stream_set_profiling (LfStream *stream, gboolean on);
+void lf_stream_read_profile (LfStream *stream, double *seconds);
 
 /* As lf_stream_next, but the chunk stays latents: it says how many pictures it has and its data
  * are none. Chunks behind it in the same video cannot be decoded. */

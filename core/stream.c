@@ -34,6 +34,7 @@ struct _LfStream
 {
   LfModel *model;
   LfQueue *q;
+  LfQueue *decoder_q; /* of the decoder's backend: `q` where that is the model's */
   LfTransformerState *state;
   LfSampler *sampler;
   LfDecoderState *decoder;
@@ -352,6 +353,20 @@ open_memory (LfStream *s, GError **error)
   return TRUE;
 }
 
+/* A queue belongs to a backend. One is enough where all computes on one: another would have
+ * threads or buffers of its own, and the two never work at the same time. */
+static gboolean
+open_queues (LfStream *s, gint threads, GError **error)
+{
+  LfBackend *backend = s->model->backend, *decoder_backend = s->model->decoder_backend;
+
+  s->q = backend->ops->queue_new (backend, threads, error);
+  s->decoder_q = s->q && decoder_backend != backend
+                     ? decoder_backend->ops->queue_new (decoder_backend, threads, error)
+                     : s->q;
+  return s->decoder_q != NULL;
+}
+
 LfStream *
 lf_stream_new (
     LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error)
@@ -368,8 +383,7 @@ lf_stream_new (
   s->seed = c.seed;
   s->blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
-  s->q = model->backend->ops->queue_new (model->backend, c.threads, error);
-  if (!s->q || !open_parts (s, &c, error) || !open_memory (s, error)
+  if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
       || g_cancellable_set_error_if_cancelled (cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
@@ -391,6 +405,8 @@ lf_stream_free (LfStream *s)
   g_clear_pointer (&s->state, lf_transformer_state_free);
   if (s->memory)
     s->model->backend->ops->free (s->model->backend, s->memory);
+  if (s->decoder_q && s->decoder_q != s->q)
+    s->model->decoder_backend->ops->queue_free (s->decoder_q);
   if (s->q)
     s->model->backend->ops->queue_free (s->q);
   if (s->pending)
@@ -422,7 +438,7 @@ lf_stream_restart (LfStream *s, guint64 seed)
     lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
   s->recache = FALSE;
   lf_cache_reset (s->state->cache);
-  lf_decoder_state_reset (s->decoder, s->q);
+  lf_decoder_state_reset (s->decoder, s->decoder_q);
 }
 
 /* ------------------------------------------------------------------ chunks */
@@ -452,6 +468,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   gint frames = s->model->info.chunk_frames;
   LfChunk *chunk;
 
+  ops->mark (s->q, LF_NO_TAG);
   advance_text (s);
   if (!lf_transformer_begin (state, frames, error))
     return FALSE;
@@ -483,11 +500,13 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
 static gboolean
 decode (LfStream *s, GCancellable *cancellable, GError **error)
 {
-  const LfBackendOps *ops = s->model->backend->ops;
+  const LfBackendOps *ops = s->model->decoder_backend->ops;
+  LfQueue *q = s->decoder_q; /* generate() has waited for the latents */
   LfChunk *chunk = &s->pending->chunk;
   gint64 start = g_get_monotonic_time ();
   float black, white;
 
+  ops->mark (q, LF_NO_TAG);
   lf_decoder_get_range (s->model->decoder, &black, &white);
   while (s->decoded < s->model->info.chunk_frames) {
     gint frames = MIN (s->decode_frames, s->model->info.chunk_frames - s->decoded), n;
@@ -496,15 +515,15 @@ decode (LfStream *s, GCancellable *cancellable, GError **error)
 
     if (g_cancellable_is_cancelled (cancellable))
       return cancelled (error);
-    pictures = lf_decoder_decode (s->decoder, s->q,
-        s->sampler->clean + s->decoded * s->state->cache->latent_floats, frames, &n);
-    ops->mark (s->q, lf_phase_tag (LF_PHASE_DECODER, LF_PASS_NONE));
+    pictures = lf_decoder_decode (
+        s->decoder, q, s->sampler->clean + s->decoded * s->state->cache->latent_floats, frames, &n);
+    ops->mark (q, lf_phase_tag (LF_PHASE_DECODER, LF_PASS_NONE));
     ops->pictures_to_frames (
-        s->q, s->frames, pictures, n, &s->layout, 1 / (white - black), -black / (white - black));
-    ops->mark (s->q, lf_phase_tag (LF_PHASE_CONVERSION, LF_PASS_NONE));
-    ops->download (s->q, s->pending->data + at, s->frames, n * s->layout.size);
-    ops->mark (s->q, lf_phase_tag (LF_PHASE_COPY, LF_PASS_NONE));
-    if (!ops->wait (s->q, error))
+        q, s->frames, pictures, n, &s->layout, 1 / (white - black), -black / (white - black));
+    ops->mark (q, lf_phase_tag (LF_PHASE_CONVERSION, LF_PASS_NONE));
+    ops->download (q, s->pending->data + at, s->frames, n * s->layout.size);
+    ops->mark (q, lf_phase_tag (LF_PHASE_COPY, LF_PASS_NONE));
+    if (!ops->wait (q, error))
       return FALSE;
     chunk->n_pictures += n;
     s->decoded += frames;
@@ -547,10 +566,20 @@ lf_stream_next_latents (LfStream *s, GCancellable *cancellable, GError **error)
   return finish (s);
 }
 
-LfQueue *
-lf_stream_get_queue (LfStream *s)
+void
+lf_stream_set_profiling (LfStream *s, gboolean on)
 {
-  return s->q;
+  s->model->backend->ops->set_profiling (s->q, on);
+  if (s->decoder_q != s->q)
+    s->model->decoder_backend->ops->set_profiling (s->decoder_q, on);
+}
+
+void
+lf_stream_read_profile (LfStream *s, double *seconds)
+{
+  s->model->backend->ops->read_profile (s->q, seconds);
+  if (s->decoder_q != s->q)
+    s->model->decoder_backend->ops->read_profile (s->decoder_q, seconds);
 }
 
 void

@@ -1,4 +1,5 @@
-/* lightforce: what happens when a GPU's memory is used up, and when the GPU fails
+/* lightforce: what happens when a GPU's memory is used up, when backends share it, and when it
+ * fails
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
@@ -67,6 +68,47 @@ use_up_memory (void)
   lf_backend_close (be);
 }
 
+/* A backend for decoders beside another: memory of one serves the other and counts for both,
+ * half floats stay finite, and what no decoder does is refused. */
+static void
+share_device (void)
+{
+  static const float wide[] = {1.5f, 1e6f, -1e6f, 65504};
+  g_autoptr (GError) error = NULL, refused = NULL;
+  LfBackend *be = open_or_die ("cuda");
+  LfBackend *half = lf_backend_open ("cuda", LF_PRECISION_FP16, &error);
+  LfMemory before, after;
+  float host[G_N_ELEMENTS (wide)], *x;
+  LfQueue *q;
+  void *y;
+
+  g_assert_no_error (error);
+  be->ops->get_memory (be, &before);
+  x = half->ops->alloc (half, sizeof (wide), &error);
+  y = half->ops->alloc (half, sizeof (wide), &error);
+  g_assert_no_error (error);
+  be->ops->get_memory (be, &after);
+  g_assert_cmpuint (after.used, ==, before.used + 2 * sizeof (wide));
+  q = queue_or_die (half);
+  half->ops->upload (q, x, wide, sizeof (wide));
+  half->ops->from_float (q, y, x, G_N_ELEMENTS (wide));
+  half->ops->to_float (q, x, y, G_N_ELEMENTS (wide));
+  half->ops->download (q, host, x, sizeof (wide));
+  half->ops->wait (q, &error);
+  g_assert_no_error (error);
+  g_assert_true (host[0] == 1.5f && host[1] == 65504 && host[2] == -65504 && host[3] == 65504);
+  half->ops->silu (q, y, y, 1);
+  g_assert_false (half->ops->wait (q, &refused));
+  g_assert_error (refused, LF_ERROR, LF_ERROR_UNSUPPORTED);
+  printf ("refused: %s\n", refused->message);
+  half->ops->queue_free (q);
+  half->ops->free (half, x);
+  half->ops->free (half, y);
+  lf_backend_close (half);
+  assert_works (be);
+  lf_backend_close (be);
+}
+
 /* A write to where nothing is makes the device unusable for this process; the failure is
  * reported once, closing works, and the CPU takes over. */
 static void
@@ -104,6 +146,7 @@ main (void)
   }
   lf_backend_close (be);
   use_up_memory ();
+  share_device ();
   lose_device ();
   return 0;
 }

@@ -426,7 +426,6 @@ run_decoder (Case *c, GError **error)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "tensor in.latent is missing or not 4-D");
     return FALSE;
   }
-  c->config.decoder.kind = g_str_equal (c->name, "decoder") ? LF_DECODER_WAN : LF_DECODER_TINY;
   c->config.decoder.z = in->shape[1];
   if (!open_weights (c, LF_PART_DECODER, error))
     return FALSE;
@@ -547,7 +546,12 @@ run_case (Case *c, GError **error)
   if (!json_parser_load_from_data (c->parser, config, -1, error))
     return FALSE;
   c->json = json_node_get_object (json_parser_get_root (c->parser));
-  c->backend = lf_backend_open (backend_name, precision, error);
+  c->config.decoder.kind = g_str_equal (c->name, "tiny-decoder") ? LF_DECODER_TINY : LF_DECODER_WAN;
+  c->backend = lf_backend_open (backend_name,
+      g_str_has_suffix (c->name, "decoder")
+          ? lf_decoder_precision (c->config.decoder.kind, precision)
+          : precision,
+      error);
   if (!c->backend || !(c->q = c->backend->ops->queue_new (c->backend, 0, error)))
     return FALSE;
   if (g_str_equal (c->name, "generator"))

@@ -149,7 +149,8 @@ cpu_mark (LfQueue *q, gint tag)
   if (!q->profiling)
     return;
   now = g_get_monotonic_time ();
-  q->seconds[tag] += (now - q->marked) * 1e-6;
+  if (tag != LF_NO_TAG)
+    q->seconds[tag] += (now - q->marked) * 1e-6;
   q->marked = now;
 }
 

@@ -309,7 +309,8 @@ cuda_read_profile (LfQueue *q, double *seconds)
     LfCudaMark *from = &g_array_index (q->marks, LfCudaMark, i - 1), *to = from + 1;
     float ms = 0;
 
-    if (lf_cuda_ok (q, cudaEventElapsedTime (&ms, from->event, to->event), "reading an event"))
+    if (to->tag != LF_NO_TAG
+        && lf_cuda_ok (q, cudaEventElapsedTime (&ms, from->event, to->event), "reading an event"))
       seconds[to->tag] += ms * 1e-3;
   }
   cuda_set_profiling (q, q->profiling);
@@ -317,15 +318,28 @@ cuda_read_profile (LfQueue *q, double *seconds)
 
 /* ------------------------------------------------------------------- table */
 
-static void
-cuda_close (LfBackend *be)
-{
-  LfCudaDevice *device = be->data;
+static GMutex shared_lock;
+static LfCudaDevice *shared; /* NULL: no backend is open */
 
-  lf_cuda_lt_close (be);
+/* Under the lock. */
+static void
+release_device (LfCudaDevice *device)
+{
+  if (--device->users > 0)
+    return;
+  lf_cuda_lt_close (device);
   g_hash_table_unref (device->sizes);
   g_mutex_clear (&device->lock);
   g_free (device);
+  shared = NULL;
+}
+
+static void
+cuda_close (LfBackend *be)
+{
+  g_mutex_lock (&shared_lock);
+  release_device (be->data);
+  g_mutex_unlock (&shared_lock);
 }
 
 static const LfBackendOps cuda_ops = {
@@ -376,13 +390,12 @@ static const LfBackendOps cuda_ops = {
     .pictures_to_frames = lf_cuda_pictures_to_frames,
 };
 
-/* A device that a person can use: the first one, or what CUDA_VISIBLE_DEVICES says. */
+/* Whether there is a device that works: the first one, or what CUDA_VISIBLE_DEVICES says. */
 static gboolean
-find_device (LfCudaDevice *device, char **name, GError **error)
+check_device (struct cudaDeviceProp *p, gint device, GError **error)
 {
-  struct cudaDeviceProp p;
   cudaError_t status;
-  gint count = 0, driver = 0;
+  gint count = 0;
 
   status = cudaGetDeviceCount (&count);
   if (status == cudaErrorInsufficientDriver || status == cudaErrorNoDevice
@@ -394,52 +407,96 @@ find_device (LfCudaDevice *device, char **name, GError **error)
     return FALSE;
   }
   /* cudaFree finds out whether an earlier failure has made the device unusable */
-  if (status != cudaSuccess || (status = cudaSetDevice (device->device)) != cudaSuccess
+  if (status != cudaSuccess || (status = cudaSetDevice (device)) != cudaSuccess
       || (status = cudaFree (NULL)) != cudaSuccess
-      || (status = cudaGetDeviceProperties (&p, device->device)) != cudaSuccess) {
+      || (status = cudaGetDeviceProperties (p, device)) != cudaSuccess) {
     lf_cuda_set_error (error, status, "opening it");
     return FALSE;
   }
-  device->capability = p.major * 10 + p.minor;
-  device->processors = p.multiProcessorCount;
-  device->shared_limit = p.sharedMemPerBlockOptin;
-  device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
-  if (device->capability < MIN_CAPABILITY) {
+  if (p->major * 10 + p->minor < MIN_CAPABILITY) {
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "%s has compute capability %d.%d; 8.0 or newer is needed, or choose backend=cpu", p.name,
-        p.major, p.minor);
+        "%s has compute capability %d.%d; 8.0 or newer is needed, or choose backend=cpu", p->name,
+        p->major, p->minor);
     return FALSE;
   }
-  if (cudaDriverGetVersion (&driver) != cudaSuccess)
-    cudaGetLastError ();
-  *name = g_strdup_printf ("%s, driver for CUDA %d.%d", p.name, driver / 1000, driver % 1000 / 10);
-  g_info ("%s, compute capability %d.%d, %.1f GiB", p.name, p.major, p.minor,
-      p.totalGlobalMem / 1073741824.0);
   return TRUE;
+}
+
+/* What does not change while backends are open. */
+static gboolean
+prepare_device (LfCudaDevice *device, const struct cudaDeviceProp *p, GError **error)
+{
+  device->capability = p->major * 10 + p->minor;
+  device->processors = p->multiProcessorCount;
+  device->shared_limit = p->sharedMemPerBlockOptin;
+  device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
+  g_info ("%s, compute capability %d.%d, %.1f GiB", p->name, p->major, p->minor,
+      p->totalGlobalMem / 1073741824.0);
+  return lf_cuda_lt_open (device, error);
+}
+
+/* Under the lock: the device, for one user more. Backends of several precisions work side by
+ * side: memory figures and the plans of matrix products are those of all. */
+static LfCudaDevice *
+take_device (struct cudaDeviceProp *p, GError **error)
+{
+  LfCudaDevice *device = shared;
+
+  if (!check_device (p, device ? device->device : 0, error))
+    return NULL;
+  if (!device) {
+    device = g_new0 (LfCudaDevice, 1);
+    g_mutex_init (&device->lock);
+    device->sizes = g_hash_table_new (NULL, NULL);
+    shared = device;
+  }
+  if (++device->users > 1 || prepare_device (device, p, error))
+    return device;
+  release_device (device);
+  return NULL;
+}
+
+static LfDType
+activations (LfPrecision precision)
+{
+  switch (precision) {
+    case LF_PRECISION_FP32:
+      return LF_DTYPE_F32;
+    case LF_PRECISION_FP16:
+      return LF_DTYPE_F16;
+    default:
+      return LF_DTYPE_BF16;
+  }
 }
 
 static gboolean
 cuda_open (LfBackend *be, LfPrecision precision, GError **error)
 {
-  LfCudaDevice *device = g_new0 (LfCudaDevice, 1);
+  struct cudaDeviceProp p;
+  LfCudaDevice *device;
+  gint driver = 0;
 
-  g_mutex_init (&device->lock);
-  device->sizes = g_hash_table_new (NULL, NULL);
   be->ops = &cuda_ops;
-  be->data = device;
   be->precision = precision == LF_PRECISION_AUTO ? LF_PRECISION_BF16 : precision;
-  be->act = be->precision == LF_PRECISION_FP32 ? LF_DTYPE_F32 : LF_DTYPE_BF16;
+  be->act = activations (be->precision);
   be->float_limit = be->precision == LF_PRECISION_FP32 ? G_MAXSIZE : 0;
-  if (find_device (device, &be->device, error)) {
-    if (be->precision == LF_PRECISION_FP8 && device->capability < 89)
-      g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-          "precision=fp8 needs compute capability 8.9 or newer, this GPU has %d.%d; choose bf16",
-          device->capability / 10, device->capability % 10);
-    else if (lf_cuda_lt_open (be, error))
-      return TRUE;
+  g_mutex_lock (&shared_lock);
+  be->data = device = take_device (&p, error);
+  g_mutex_unlock (&shared_lock);
+  if (!device)
+    return FALSE;
+  if (be->precision == LF_PRECISION_FP8 && device->capability < 89) {
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+        "precision=fp8 needs compute capability 8.9 or newer, this GPU has %d.%d; choose bf16",
+        device->capability / 10, device->capability % 10);
+    cuda_close (be);
+    return FALSE;
   }
-  cuda_close (be);
-  return FALSE;
+  if (cudaDriverGetVersion (&driver) != cudaSuccess)
+    cudaGetLastError ();
+  be->device =
+      g_strdup_printf ("%s, driver for CUDA %d.%d", p.name, driver / 1000, driver % 1000 / 10);
+  return TRUE;
 }
 
 const LfBackendInfo lf_cuda_backend = {"cuda", cuda_open};

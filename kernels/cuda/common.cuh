@@ -19,9 +19,23 @@ typedef __nv_bfloat16 LfBf16;
     if ((q)->backend->act == LF_DTYPE_BF16) {                                                      \
       typedef LfBf16 T;                                                                            \
       __VA_ARGS__;                                                                                 \
-    } else {                                                                                       \
+    } else if ((q)->backend->act == LF_DTYPE_F32) {                                                \
       typedef float T;                                                                             \
       __VA_ARGS__;                                                                                 \
+    } else {                                                                                       \
+      lf_cuda_fail (q, LF_ERROR_UNSUPPORTED, "%s does not compute in %s", __func__,                \
+          lf_dtype_name ((q)->backend->act));                                                      \
+    }                                                                                              \
+  } while (0)
+
+/* The same for operations of the decoders, which compute in half floats, too. */
+#define LF_CUDA_DECODER_ACT(q, ...)                                                                \
+  do {                                                                                             \
+    if ((q)->backend->act == LF_DTYPE_F16) {                                                       \
+      typedef __half T;                                                                            \
+      __VA_ARGS__;                                                                                 \
+    } else {                                                                                       \
+      LF_CUDA_ACT (q, __VA_ARGS__);                                                                \
     }                                                                                              \
   } while (0)
 
@@ -45,6 +59,13 @@ lf_load (const LfBf16 *x)
   return __bfloat162float (*x);
 }
 
+template <>
+__device__ __forceinline__ float
+lf_load (const __half *x)
+{
+  return __half2float (*x);
+}
+
 __device__ __forceinline__ void
 lf_store (float *y, float v)
 {
@@ -55,6 +76,17 @@ __device__ __forceinline__ void
 lf_store (LfBf16 *y, float v)
 {
   *y = __float2bfloat16_rn (v);
+}
+
+/* What is too large becomes the largest there is, not infinite: it would spread. */
+__device__ __forceinline__ void
+lf_store (__half *y, float v)
+{
+  constexpr float largest = 65504;
+
+  v = v > largest ? largest : v;
+  v = v < -largest ? -largest : v; /* not a number stays so */
+  *y = __float2half_rn (v);
 }
 
 /* 16 bytes at once: N values of T, aligned. */

@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <type_traits>
+
 #include "kernels/cuda/mma.cuh"
 
 /* Both kernels are matrix products that are never laid out: rows are pixels, columns output
@@ -174,7 +176,7 @@ __launch_bounds__ (ANY_THREADS) conv_any (const __grid_constant__ Conv a)
   }
 }
 
-/* -------------------------------------------------- bf16 on the tensor cores */
+/* ----------------------------------------- 16-bit floats on the tensor cores */
 
 /* A block of four warps makes 8 rows x 16 columns of pixels x N channels. What it needs of the
  * input for 64 channels of one frame, the pixels and a border of one, is copied to shared
@@ -192,8 +194,9 @@ __launch_bounds__ (ANY_THREADS) conv_any (const __grid_constant__ Conv a)
 #define ROW_CHANNELS 64
 #define THREADS 128
 
-template <int N_, int TAPS_> struct Plan
+template <typename T_, int N_, int TAPS_> struct Plan
 {
+  typedef T_ T;                              /* of everything but sums: LfBf16 or __half */
   static constexpr int N = N_, TAPS = TAPS_; /* TAPS of a plane: 9, or 1 */
   static constexpr int SIDE = TAPS == 9 ? 3 : 1;
   static constexpr int WARPS_N = N >= 64 ? 2 : 1, WARPS_M = 4 / WARPS_N;
@@ -279,9 +282,9 @@ template <typename P> struct Loader
   {
     const gint c = in_c + piece * 8;
     const bool some = c < a.c_in;
-    const LfBf16 *from = (const LfBf16 *) a.x
-                         + (gint64) (frame + in_t - (a.kt - 1)) * a.H * a.W * a.c_in
-                         + (some ? c : 0);
+    const typename P::T *from = (const typename P::T *) a.x
+                                + (gint64) (frame + in_t - (a.kt - 1)) * a.H * a.W * a.c_in
+                                + (some ? c : 0);
     guint32 dst = inputs + place * P::INPUT_BYTES;
     gint y = row - P::SIDE / 2, x = column - P::SIDE / 2 + line;
 
@@ -317,7 +320,7 @@ template <typename P> struct Loader
   {
     const gint c = w_c + piece * 8, taps = a.kt * P::TAPS;
     const bool some = c < a.c_in;
-    const LfBf16 *from = (const LfBf16 *) a.weight + (some ? c : 0);
+    const typename P::T *from = (const typename P::T *) a.weight + (some ? c : 0);
     guint32 dst = weights + place * P::STAGE_BYTES;
 
     if (piece * 8 < ((a.c_in - w_c + 15) & ~15)) {
@@ -363,8 +366,8 @@ add_16 (float (&sum)[P::M_TILES][P::N_TILES][4], const guint32 (&pixels)[P::M_TI
     load_matrices (w, (weights ^ (k << 5)) + j * 8 * ROW_BYTES);
 #pragma unroll
     for (int i = 0; i < P::M_TILES; i++) {
-      lf_mma (sum[i][j], x[i], w[0], w[1]);
-      lf_mma (sum[i][j + 1], x[i], w[2], w[3]);
+      lf_mma_of<typename P::T> (sum[i][j], x[i], w[0], w[1]);
+      lf_mma_of<typename P::T> (sum[i][j + 1], x[i], w[2], w[3]);
     }
   }
 }
@@ -417,24 +420,25 @@ spread_sums (const float (&sum)[P::M_TILES][P::N_TILES][4], float *out)
 }
 
 /* Eight channels of a pixel of an output frame. */
+template <typename T>
 __device__ __forceinline__ void
 put_8 (const Conv &a, gint frame, gint at, gint n, const float *sum)
 {
   gint part = a.fold == 1 ? 0 : n / a.per_frame;
   gint64 offset =
       (((gint64) frame * a.fold + part) * a.H * a.W + at) * a.per_frame + n - part * a.per_frame;
-  LfPack<LfBf16> residual, y;
+  LfPack<T> residual, y;
 
   residual.raw = make_uint4 (0, 0, 0, 0);
   if (a.residual)
-    residual = lf_load_pack ((const LfBf16 *) a.residual + offset);
+    residual = lf_load_pack ((const T *) a.residual + offset);
 #pragma unroll
   for (int i = 0; i < 8; i++) {
     float v = sum[i] + (a.bias ? a.bias[n + i] : 0) + lf_load (&residual.value[i]);
 
     lf_store (&y.value[i], activate (v, a.relu));
   }
-  lf_store_pack ((LfBf16 *) a.y + offset, y);
+  lf_store_pack ((T *) a.y + offset, y);
 }
 
 template <typename P>
@@ -453,9 +457,9 @@ put_tile (const Conv &a, const Loader<P> &l, const float *out)
       continue;
     n += l.n;
     if (a.wide && n < a.channels)
-      put_8 (a, l.frame, at, n, sum);
+      put_8<typename P::T> (a, l.frame, at, n, sum);
     for (gint j = 0; !a.wide && j < 8 && n + j < a.channels; j++)
-      put<LfBf16> (a, l.frame, at, n + j, sum[j]);
+      put<typename P::T> (a, l.frame, at, n + j, sum[j]);
   }
 }
 
@@ -555,40 +559,60 @@ run_mma (LfQueue *q, Conv a)
   LF_CUDA_LAUNCHED (q, "a convolution");
 }
 
-template <int TAPS>
+static gint
+columns_in_all (gint channels, gint width)
+{
+  return (channels + width - 1) / width * width;
+}
+
+template <typename T, int TAPS>
 static void
 choose_columns (LfQueue *q, const Conv &a)
 {
+  /* in half floats runs the tiny decoder, whose channels are powers of 2 */
+  constexpr bool thirds = std::is_same_v<T, LfBf16>;
   static const gint widths[] = {128, 96, 64, 48, 32, 16};
-  gint best = 0, i;
+  gint best = 128;
 
   /* the fewest columns in vain, the widest of those */
-  for (i = 1; i < (gint) G_N_ELEMENTS (widths); i++)
-    if ((a.channels + widths[i] - 1) / widths[i] * widths[i]
-        < (a.channels + widths[best] - 1) / widths[best] * widths[best])
-      best = i;
+  for (gint width : widths)
+    if ((thirds || width % 3)
+        && columns_in_all (a.channels, width) < columns_in_all (a.channels, best))
+      best = width;
   /* a narrow block reads all inputs again: not for a few columns less */
-  if (widths[best] < 96 && a.channels > 128)
-    best = a.channels % 128 > 96 || a.channels % 128 == 0 ? 0 : 1;
-  switch (widths[best]) {
+  if (best < 96 && a.channels > 128)
+    best = !thirds || a.channels % 128 > 96 || a.channels % 128 == 0 ? 128 : 96;
+  switch (best) {
     case 128:
-      run_mma<Plan<128, TAPS>> (q, a);
+      run_mma<Plan<T, 128, TAPS>> (q, a);
       break;
     case 96:
-      run_mma<Plan<96, TAPS>> (q, a);
+      if constexpr (thirds)
+        run_mma<Plan<T, 96, TAPS>> (q, a);
       break;
     case 64:
-      run_mma<Plan<64, TAPS>> (q, a);
+      run_mma<Plan<T, 64, TAPS>> (q, a);
       break;
     case 48:
-      run_mma<Plan<48, TAPS>> (q, a);
+      if constexpr (thirds)
+        run_mma<Plan<T, 48, TAPS>> (q, a);
       break;
     case 32:
-      run_mma<Plan<32, TAPS>> (q, a);
+      run_mma<Plan<T, 32, TAPS>> (q, a);
       break;
     default:
-      run_mma<Plan<16, TAPS>> (q, a);
+      run_mma<Plan<T, 16, TAPS>> (q, a);
   }
+}
+
+template <typename T>
+static void
+run_regular (LfQueue *q, const Conv &a)
+{
+  if (a.kh == 3)
+    choose_columns<T, 9> (q, a);
+  else
+    choose_columns<T, 1> (q, a);
 }
 
 template <typename T, typename W>
@@ -621,7 +645,7 @@ run_any (LfQueue *q, Conv a)
 static gboolean
 is_regular (const LfQueue *q, const LfConv *w, const Conv &a)
 {
-  return q->backend->act == LF_DTYPE_BF16 && w->dtype == LF_DTYPE_BF16 && a.c_in % 8 == 0
+  return q->backend->act != LF_DTYPE_F32 && w->dtype == q->backend->act && a.c_in % 8 == 0
          && a.kh == a.kw && (a.kh == 1 || a.kh == 3) && (gsize) a.x % 16 == 0
          && (gsize) a.weight % 16 == 0 && (gint64) a.H * a.W * a.c_in <= G_MAXINT32
          && (gint64) a.channels * a.kt * a.kh * a.kw <= G_MAXINT32 / 2;
@@ -656,13 +680,13 @@ lf_cuda_conv (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, 
     return;
   if (is_regular (q, w, a)) {
     a.wide = a.per_frame % 8 == 0 && (gsize) y % 16 == 0 && (gsize) residual % 16 == 0;
-    if (a.kh == 3)
-      choose_columns<9> (q, a);
+    if (w->dtype == LF_DTYPE_F16)
+      run_regular<__half> (q, a);
     else
-      choose_columns<1> (q, a);
+      run_regular<LfBf16> (q, a);
     return;
   }
-  LF_CUDA_ACT (
+  LF_CUDA_DECODER_ACT (
       q, switch (w->dtype) {
         case LF_DTYPE_F32:
           run_any<T, float> (q, a);

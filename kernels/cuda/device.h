@@ -14,7 +14,8 @@ G_BEGIN_DECLS
 /* Operations are queued on the queue's stream and return at once. The first failure stays in
  * q->error until wait() hands it over; operations after it do nothing.
  *
- * Activations are float or bf16 (LfBackend.act); sums run in float32 always. */
+ * Activations are float or bf16 (LfBackend.act), in the decoders' operations half floats, too;
+ * sums run in float32 always. */
 
 #define LF_CUDA_LISTS 8  /* host lists that a queue keeps on the device */
 #define LF_CUDA_STAGES 4 /* pinned buffers for uploads */
@@ -40,9 +41,10 @@ typedef struct
 
 typedef struct _LfCudaLt LfCudaLt; /* lt.c */
 
-/* backend->data */
+/* backend->data: one for all backends of a process, while any is open. */
 typedef struct
 {
+  gint users; /* backends that are open */
   gint device;
   gint processors;     /* multiprocessors */
   gint capability;     /* 90 for compute capability 9.0 */
@@ -108,8 +110,8 @@ void lf_cuda_upload (LfQueue *q, void *dst, const void *src, gsize bytes);
  * As in core/backend.h, one file a family. */
 
 /* lt.c */
-gboolean lf_cuda_lt_open (LfBackend *be, GError **error);
-void lf_cuda_lt_close (LfBackend *be);
+gboolean lf_cuda_lt_open (LfCudaDevice *device, GError **error);
+void lf_cuda_lt_close (LfCudaDevice *device);
 
 /* linear.cu */
 void lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,

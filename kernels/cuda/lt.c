@@ -8,7 +8,7 @@
 
 #include "kernels/cuda/lt.h"
 
-/* The library is opened when a backend is, not when the program starts: machines without a
+/* The library is opened when the first backend is, not when the program starts: machines without a
  * GPU do not have it. cuBLAS is column-major: a row-major (rows, n) is its (n, rows), so
  * the weight is its A, transposed, and activations are its B. */
 
@@ -101,9 +101,8 @@ plan_free (gpointer data)
 /* ----------------------------------------------------------------- opening */
 
 void
-lf_cuda_lt_close (LfBackend *be)
+lf_cuda_lt_close (LfCudaDevice *device)
 {
-  LfCudaDevice *device = be->data;
   LfCudaLt *lt = device->lt;
 
   if (!lt)
@@ -118,11 +117,10 @@ lf_cuda_lt_close (LfBackend *be)
 }
 
 gboolean
-lf_cuda_lt_open (LfBackend *be, GError **error)
+lf_cuda_lt_open (LfCudaDevice *device, GError **error)
 {
   static const char *const names[] = {
       "libcublasLt.so." G_STRINGIFY (CUBLAS_VER_MAJOR), "libcublasLt.so", NULL};
-  LfCudaDevice *device = be->data;
   LfCudaLt *lt = g_new0 (LfCudaLt, 1);
   cublasStatus_t status;
   gint i;
@@ -154,7 +152,7 @@ lf_cuda_lt_open (LfBackend *be, GError **error)
 missing:
   g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, "%s is too old: %s", names[0], dlerror ());
 fail:
-  lf_cuda_lt_close (be);
+  lf_cuda_lt_close (device);
   return FALSE;
 }
 

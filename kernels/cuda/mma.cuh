@@ -35,8 +35,8 @@ lf_copy_wait ()
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-/* Four 8 x 8 matrices of bf16; lane l gives the address of row l % 8 of matrix l / 8, and gets
- * of each the columns 2 (l % 4) and the next of row l / 4. */
+/* Four 8 x 8 matrices of 16-bit floats; lane l gives the address of row l % 8 of matrix l / 8, and
+ * gets of each the columns 2 (l % 4) and the next of row l / 4. */
 __device__ __forceinline__ void
 lf_load_matrix (uint32_t (&x)[4], const void *row)
 {
@@ -60,6 +60,24 @@ __device__ __forceinline__ void
 lf_mma (float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
 {
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
+               "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* The same for a and b of type T: LfBf16 or __half. */
+template <typename T>
+__device__ __forceinline__ void
+lf_mma_of (float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+  lf_mma (d, a, b0, b1);
+}
+
+template <>
+__device__ __forceinline__ void
+lf_mma_of<__half> (float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, "
                "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

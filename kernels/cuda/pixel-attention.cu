@@ -445,5 +445,5 @@ lf_cuda_pixel_attention (LfQueue *q, void *y, const void *qkv, gint frames, gint
   if (q->error || frames <= 0 || pixels <= 0 || C <= 0
       || attend_bf16 (q, (LfBf16 *) y, (const LfBf16 *) qkv, frames, pixels, C))
     return;
-  LF_CUDA_ACT (q, attend_any<T> (q, (T *) y, (const T *) qkv, frames, pixels, C));
+  LF_CUDA_DECODER_ACT (q, attend_any<T> (q, (T *) y, (const T *) qkv, frames, pixels, C));
 }

@@ -140,7 +140,7 @@ lf_cuda_pixel_norm_silu (
 
   if (q->error || pixels == 0 || C <= 0)
     return;
-  LF_CUDA_ACT (q, run_norm<T> (q, a));
+  LF_CUDA_DECODER_ACT (q, run_norm<T> (q, a));
 }
 
 /* ----------------------------------------------------------------- copies */
@@ -303,7 +303,7 @@ lf_cuda_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint
   }
   if (Z > FEW_CHANNELS && !upload_range (q, &range, Z, scale, shift))
     return;
-  LF_CUDA_ACT (
+  LF_CUDA_DECODER_ACT (
       q, latent_pixels<T><<<lf_cuda_blocks (pixels * Z, THREADS), THREADS, 0, q->stream>>> (
              (T *) y, latent, Z, pixels, range, bound));
   LF_CUDA_LAUNCHED (q, "scaling a latent");
@@ -444,8 +444,8 @@ lf_cuda_pictures_to_frames (
   a.lines = (layout->height + step - 1) / step;
   grid = (unsigned) n * a.lines * a.runs;
   if (planar)
-    LF_CUDA_ACT (q, frames_planar<T><<<grid, THREADS, 0, q->stream>>> (a));
+    LF_CUDA_DECODER_ACT (q, frames_planar<T><<<grid, THREADS, 0, q->stream>>> (a));
   else
-    LF_CUDA_ACT (q, frames_rgb<T><<<grid, THREADS, 0, q->stream>>> (a));
+    LF_CUDA_DECODER_ACT (q, frames_rgb<T><<<grid, THREADS, 0, q->stream>>> (a));
   LF_CUDA_LAUNCHED (q, "writing frames");
 }

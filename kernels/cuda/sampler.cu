@@ -97,7 +97,7 @@ lf_cuda_from_float (LfQueue *q, void *y, const float *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (
+  LF_CUDA_DECODER_ACT (
       q, convert<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> ((T *) y, x, count));
   LF_CUDA_LAUNCHED (q, "from_float");
 }
@@ -107,7 +107,7 @@ lf_cuda_to_float (LfQueue *q, float *y, const void *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (q, convert<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
-                      y, (const T *) x, count));
+  LF_CUDA_DECODER_ACT (q, convert<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
+                              y, (const T *) x, count));
   LF_CUDA_LAUNCHED (q, "to_float");
 }

@@ -350,6 +350,19 @@ test_wrong_family (void)
   }
 }
 
+static void
+test_rule (void)
+{
+  g_assert_cmpint (
+      lf_decoder_precision (LF_DECODER_TINY, LF_PRECISION_BF16), ==, LF_PRECISION_FP16);
+  g_assert_cmpint (lf_decoder_precision (LF_DECODER_TINY, LF_PRECISION_FP8), ==, LF_PRECISION_FP16);
+  g_assert_cmpint (
+      lf_decoder_precision (LF_DECODER_TINY, LF_PRECISION_FP32), ==, LF_PRECISION_FP32);
+  g_assert_cmpint (lf_decoder_precision (LF_DECODER_WAN, LF_PRECISION_BF16), ==, LF_PRECISION_BF16);
+  g_assert_cmpint (lf_decoder_precision (LF_DECODER_WAN, LF_PRECISION_FP8), ==, LF_PRECISION_FP8);
+  g_assert_cmpint (lf_decoder_precision (LF_DECODER_WAN, LF_PRECISION_FP32), ==, LF_PRECISION_FP32);
+}
+
 int
 main (int argc, char *argv[])
 {
@@ -360,5 +373,6 @@ main (int argc, char *argv[])
   g_test_add_func ("/decoder/sizes", test_sizes);
   g_test_add_func ("/decoder/misfits", test_misfits);
   g_test_add_func ("/decoder/wrong-family", test_wrong_family);
+  g_test_add_func ("/decoder/precision", test_rule);
   return g_test_run ();
 }

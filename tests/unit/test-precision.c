@@ -427,6 +427,14 @@ test_profile (void)
     g_assert_cmpfloat (seconds[lf_phase_tag (LF_PHASE_ATTENTION, pass)], >, 0);
   }
   g_assert_cmpfloat (seconds[lf_phase_tag (LF_PHASE_LINEAR, 5)], ==, 0);
+  /* what is before this mark counts for nothing */
+  g_usleep (20000);
+  ops->mark (m.f.q, LF_NO_TAG);
+  ops->mark (m.f.q, 7);
+  ops->read_profile (m.f.q, again);
+  g_assert_cmpfloat (again[7], <, 0.02);
+  for (i = 0; i < LF_MAX_TAGS; i++)
+    g_assert_cmpfloat (i == 7 ? 0 : again[i], ==, 0);
   ops->set_profiling (m.f.q, FALSE);
   close_model (&m);
 }
@@ -452,7 +460,7 @@ test_memory (void)
 static void
 test_refused (void)
 {
-  static const LfPrecision precisions[] = {LF_PRECISION_BF16, LF_PRECISION_FP8};
+  static const LfPrecision precisions[] = {LF_PRECISION_BF16, LF_PRECISION_FP8, LF_PRECISION_FP16};
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (precisions); i++) {

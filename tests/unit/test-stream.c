@@ -568,6 +568,7 @@ test_bad_settings (void)
   g_autoptr (LfModel) model = load ();
   LfModelOptions options = {.backend = "abacus"};
   LfModelOptions sixteen = {.backend = "cpu", .precision = LF_PRECISION_BF16};
+  LfModelOptions half = {.precision = LF_PRECISION_FP16};
   g_autoptr (GError) error = NULL;
   LfStreamConfig config;
 
@@ -596,6 +597,11 @@ test_bad_settings (void)
   g_assert_null (lf_model_load (model_path, &sixteen, NULL, NULL, NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
   g_assert_nonnull (strstr (error->message, "precision"));
+  g_clear_error (&error);
+  g_assert_null (lf_model_load (model_path, &half, NULL, NULL, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+  g_assert_nonnull (strstr (error->message, "fp16"));
+  g_assert_nonnull (strstr (error->message, "choose"));
   g_clear_error (&error);
   g_assert_null (lf_model_load ("/nonexistent/model", NULL, NULL, NULL, NULL, &error));
   g_assert_error (error, LF_ERROR, LF_ERROR_NOT_FOUND);
