@@ -5,10 +5,15 @@
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/hopper.cuh"
 
-/* One block of three warpgroups does 128 queries of one head. The first one's single working
- * thread feeds key and value blocks through the copy engine; the other two have 64 queries
- * each and take turns: while one issues its matrix products, the other does its softmax.
- * Inside a warpgroup, the scores of block j + 1 are issued before block j's values.
+/* Blocks of three warpgroups, one a multiprocessor, do tiles of 128 queries of one head. The
+ * first warpgroup's single working thread feeds key and value blocks through the copy engine;
+ * the other two have 64 queries each and take turns: while one issues its matrix products, the
+ * other does its softmax. Inside a warpgroup, the scores of block j + 1 are issued before
+ * block j's values.
+ *
+ * As many tiles as fill all multiprocessors the same number of times are done whole. The keys of
+ * the rest are shared out evenly, wherever that cuts a tile: what it has of a tile a block leaves
+ * in scratch memory, and a second kernel puts the parts together.
  *
  * Where query blocks are 64 long, the two warpgroups have lists of their own: their union is
  * loaded, and each passes over what only the other wants. */
@@ -18,6 +23,8 @@
 #define STAGES 2
 #define CONSUMER_WARPS 8
 #define PANEL 64 /* columns of a swizzled tile: 128 bytes */
+
+#define MIN_CUT_STEPS 4 /* key blocks of a tile that is worth cutting */
 
 #define FOR_BOTH 3
 #define THE_END 4
@@ -35,8 +42,69 @@ template <int D, int BK> struct Shared
   LfBf16 q[D / PANEL][ROWS][PANEL];
   LfBf16 keys[STAGES][D / PANEL][BK][PANEL];
   LfBf16 values[STAGES][D / PANEL][BK][PANEL];
-  uint64_t q_full, keys_full[STAGES], keys_free[STAGES], values_full[STAGES], values_free[STAGES];
+  uint64_t q_full, q_free, keys_full[STAGES], keys_free[STAGES], values_full[STAGES],
+      values_free[STAGES];
   int items[STAGES];
+};
+
+/* ---------------------------------------------------------------- schedule */
+
+/* Tiles are numbered through all heads. */
+struct Schedule
+{
+  int tiles;   /* of a head */
+  int total;   /* of all heads */
+  int whole;   /* that are done whole: a multiple of the grid, or all */
+  int steps;   /* key blocks of a tile; only where not all are whole */
+  float *part; /* (grid, 2, PART): what blocks have of the others */
+};
+
+/* The rows' sums (ROWS, D), maxima (ROWS) and sums of weights (ROWS). */
+template <int D> constexpr int PART = ROWS *(D + 2);
+
+/* Where in the key blocks of all tiles that are shared out block b begins. */
+__device__ __forceinline__ gint64
+share_begin (const Schedule &c, int b, int grid)
+{
+  return (gint64) (c.total - c.whole) * c.steps * b / grid;
+}
+
+/* What a block does, one after another. */
+struct Segments
+{
+  int next;        /* tile */
+  gint64 at, end;  /* of the share */
+  int tile, first; /* the segment: `count` key blocks of a tile from `first` on, or */
+  int count;       /* all where count is 0 */
+  int part;        /* where to leave it, or -1: it is whole */
+
+  __device__ __forceinline__
+  Segments (const Schedule &c)
+      : next (blockIdx.x), at (share_begin (c, blockIdx.x, gridDim.x)),
+        end (share_begin (c, blockIdx.x + 1, gridDim.x)), tile (0), first (0), count (0), part (0)
+  {
+  }
+
+  __device__ __forceinline__ bool
+  advance (const Schedule &c)
+  {
+    if (next < c.whole) {
+      tile = next;
+      next += gridDim.x;
+      first = count = 0;
+      part = -1;
+      return true;
+    }
+    if (at >= end)
+      return false;
+    tile = c.whole + at / c.steps;
+    first = at % c.steps;
+    count = min ((gint64) c.steps - first, end - at);
+    part = count == c.steps ? -1
+                            : 2 * (int) blockIdx.x + (at > share_begin (c, blockIdx.x, gridDim.x));
+    at += count;
+    return true;
+  }
 };
 
 /* ---------------------------------------------------------------- producer */
@@ -52,38 +120,60 @@ template <int D, int BK> struct Feed
   Shared<D, BK> *s;
   const Maps *maps;
   const LfCudaAttention *a;
-  int head, j;
+  int head;
+  int segment, keys, values; /* counts */
+
+  __device__ void
+  start (int tile)
+  {
+    lf_barrier_wait (&s->q_free, segment % 2 ^ 1);
+    lf_barrier_expect (&s->q_full, ROWS * D * 2);
+#pragma unroll
+    for (int p = 0; p < D / PANEL; p++)
+      lf_tma_load_2d (s->q[p], &maps->q, &s->q_full, head * D + p * PANEL, tile * ROWS);
+    segment++;
+  }
 
   __device__ void
   add (int frame, int first, int wanted)
   {
-    int stage = j % STAGES, parity = j / STAGES % 2 ^ 1;
-    int slot = a->slots ? a->slots[frame] : frame;
+    int slot = a->slots ? a->slots[frame] : frame, stage = keys % STAGES;
 
-    lf_barrier_wait (&s->keys_free[stage], parity);
+    lf_barrier_wait (&s->keys_free[stage], keys / STAGES % 2 ^ 1);
     s->items[stage] = make_item (wanted, min (BK, a->n - first));
     lf_barrier_expect (&s->keys_full[stage], BK * D * 2);
 #pragma unroll
     for (int p = 0; p < D / PANEL; p++)
       lf_tma_load_3d (
           s->keys[stage][p], &maps->keys, &s->keys_full[stage], head * D + p * PANEL, first, slot);
-    lf_barrier_wait (&s->values_free[stage], parity);
+    keys++;
+    stage = values % STAGES;
+    lf_barrier_wait (&s->values_free[stage], values / STAGES % 2 ^ 1);
     lf_barrier_expect (&s->values_full[stage], BK * D * 2);
 #pragma unroll
     for (int p = 0; p < D / PANEL; p++)
       lf_tma_load_3d (s->values[stage][p], &maps->values, &s->values_full[stage],
           head * D + p * PANEL, first, slot);
-    j++;
+    values++;
   }
 
   __device__ void
   end ()
   {
-    int stage = j % STAGES;
+    int stage = keys % STAGES;
 
-    lf_barrier_wait (&s->keys_free[stage], j / STAGES % 2 ^ 1);
+    lf_barrier_wait (&s->keys_free[stage], keys / STAGES % 2 ^ 1);
     s->items[stage] = make_item (THE_END, 0);
     lf_barrier_arrive (&s->keys_full[stage]);
+    keys++;
+  }
+
+  /* Entries from .. from + count - 1 of a list. */
+  __device__ void
+  add_list (const gint32 *list, int from, int count)
+  {
+    for (int i = from; i < from + count; i++)
+      add (list[i] / a->frame_blocks, list[i] % a->frame_blocks * BK, FOR_BOTH);
   }
 
   /* The union of two ascending lists; the second may be empty. */
@@ -103,39 +193,48 @@ template <int D, int BK> struct Feed
     }
   }
 
+  /* Blocks from .. from + count - 1 of all that is visible. */
   __device__ void
-  add_all ()
+  add_all (int from, int count)
   {
-    for (int frame = 0; frame < a->visible; frame++)
-      for (int first = 0; first < a->n; first += BK)
-        add (frame, first, FOR_BOTH);
+    int blocks = (a->n + BK - 1) / BK, frame = from / blocks, first = from % blocks * BK;
+
+    for (int i = 0; i < count; i++) {
+      add (frame, first, FOR_BOTH);
+      first += BK;
+      if (first >= a->n) {
+        first = 0;
+        frame++;
+      }
+    }
   }
 };
 
 template <int D, int BK>
 __device__ void
-produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, int tile, int head)
+produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Schedule &c)
 {
-  Feed<D, BK> feed = {s, maps, a, head, 0};
+  Feed<D, BK> feed = {s, maps, a, 0, 0, 0, 0};
+  Segments seg (c);
 
-  lf_barrier_expect (&s->q_full, ROWS * D * 2);
-#pragma unroll
-  for (int p = 0; p < D / PANEL; p++)
-    lf_tma_load_2d (s->q[p], &maps->q, &s->q_full, head * D + p * PANEL, tile * ROWS);
-  if (!a->list) {
-    feed.add_all ();
-  } else {
-    int per_tile = ROWS / a->block_q, block = tile * per_tile;
-    const gint32 *list = a->list + ((gsize) head * a->q_blocks + block) * a->count;
+  while (seg.advance (c)) {
+    int tile = seg.tile % c.tiles;
 
-    if (per_tile == 1) {
-      for (int i = 0; i < a->count; i++)
-        feed.add (list[i] / a->frame_blocks, list[i] % a->frame_blocks * BK, FOR_BOTH);
+    feed.head = seg.tile / c.tiles;
+    feed.start (tile);
+    if (!a->list) {
+      feed.add_all (seg.first, seg.count ? seg.count : a->visible * ((a->n + BK - 1) / BK));
     } else {
-      feed.add_lists (list, list + a->count, block + 1 < a->q_blocks ? a->count : 0);
+      int per_tile = ROWS / a->block_q, block = tile * per_tile;
+      const gint32 *list = a->list + ((gsize) feed.head * a->q_blocks + block) * a->count;
+
+      if (per_tile == 1)
+        feed.add_list (list, seg.first, seg.count ? seg.count : a->count);
+      else
+        feed.add_lists (list, list + a->count, block + 1 < a->q_blocks ? a->count : 0);
     }
+    feed.end ();
   }
-  feed.end ();
 }
 
 /* --------------------------------------------------------------- consumers */
@@ -169,7 +268,8 @@ multiply_rs (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
 template <int D, int BK> struct Consumer
 {
   Shared<D, BK> *s;
-  int wg, pending; /* the stage whose values are still to be added, or -1 */
+  int wg, keys, values; /* counts of what came */
+  int pending;          /* the stage whose values are still to be added, or -1 */
   int pending_parity;
   float scale; /* 1 / sqrt (d) / ln 2 */
   float out[D / 2], maximum[2], sum[2];
@@ -265,10 +365,21 @@ template <int D, int BK> struct Consumer
       out[i] *= rescale[i / 2 % 2];
   }
 
+  __device__ __forceinline__ void
+  start ()
+  {
+    pending = -1;
+    maximum[0] = maximum[1] = -CUDART_INF_F;
+    sum[0] = sum[1] = 0;
+#pragma unroll
+    for (int i = 0; i < D / 2; i++)
+      out[i] = 0;
+  }
+
   /* One block of keys, after which its values are pending. */
   template <bool PENDING>
   __device__ __forceinline__ void
-  step (int stage, int parity, int valid)
+  step (int stage, int valid)
   {
     float score[BK / 2], rescale[2];
 
@@ -292,8 +403,8 @@ template <int D, int BK> struct Consumer
       release (&s->values_free[pending]);
     }
     take_weights (score, rescale);
-    pending = stage;
-    pending_parity = parity;
+    pending = values % STAGES;
+    pending_parity = values / STAGES % 2;
   }
 
   __device__ __forceinline__ void
@@ -322,18 +433,21 @@ template <int D, int BK> struct Consumer
   __device__ __forceinline__ void
   consume ()
   {
-    for (int j = 0;; j++) {
-      int stage = j % STAGES, parity = j / STAGES % 2;
+    for (;; values++) {
+      int stage = keys % STAGES, item;
 
-      lf_barrier_wait (&s->keys_full[stage], parity);
-      int item = take_item (stage);
-      if (item == THE_END)
+      lf_barrier_wait (&s->keys_full[stage], keys / STAGES % 2);
+      keys++;
+      item = take_item (stage);
+      if (item == THE_END) {
+        release (&s->keys_free[stage]);
         break;
+      }
       if (item >> wg & 1) {
         if (pending >= 0)
-          step<true> (stage, parity, item / 8);
+          step<true> (stage, item / 8);
         else
-          step<false> (stage, parity, item / 8);
+          step<false> (stage, item / 8);
       } else {
         my_turn ();
         your_turn ();
@@ -341,12 +455,38 @@ template <int D, int BK> struct Consumer
           add_pending ();
         release (&s->keys_free[stage]);
         /* a phase of a barrier that nobody looked at would be taken for a later one */
-        lf_barrier_wait (&s->values_full[stage], parity);
-        release (&s->values_free[stage]);
+        lf_barrier_wait (&s->values_full[values % STAGES], values / STAGES % 2);
+        release (&s->values_free[values % STAGES]);
       }
     }
     if (pending >= 0)
       add_pending ();
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      sum[r] += __shfl_xor_sync (0xffffffffu, sum[r], 1);
+      sum[r] += __shfl_xor_sync (0xffffffffu, sum[r], 2);
+    }
+  }
+
+  /* What this block has of a tile. */
+  __device__ __forceinline__ void
+  leave (float *part)
+  {
+    const int lane = threadIdx.x % 32, first = wg * 64 + threadIdx.x % GROUP / 32 * 16 + lane / 4;
+
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const int row = first + r * 8;
+
+#pragma unroll
+      for (int i = 0; i < D / 8; i++)
+        *reinterpret_cast<float2 *> (part + row * D + i * 8 + lane % 4 * 2) =
+            make_float2 (out[i * 4 + r * 2], out[i * 4 + r * 2 + 1]);
+      if (lane % 4 == 0) {
+        part[ROWS * D + row] = maximum[r];
+        part[ROWS * (D + 1) + row] = sum[r];
+      }
+    }
   }
 
   /* By way of the queries' shared memory, where a warp's rows are its own, so that 16 bytes are
@@ -356,14 +496,8 @@ template <int D, int BK> struct Consumer
   {
     const int lane = threadIdx.x % 32, C = a->heads * D;
     const int first = wg * 64 + threadIdx.x % GROUP / 32 * 16; /* row of this warp */
-    float inverse[2];
+    const float inverse[2] = {1.0f / sum[0], 1.0f / sum[1]};
 
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      sum[r] += __shfl_xor_sync (0xffffffffu, sum[r], 1);
-      sum[r] += __shfl_xor_sync (0xffffffffu, sum[r], 2);
-      inverse[r] = 1.0f / sum[r];
-    }
 #pragma unroll
     for (int i = 0; i < D / 8; i++) {
 #pragma unroll
@@ -388,19 +522,51 @@ template <int D, int BK> struct Consumer
   }
 };
 
-/* ------------------------------------------------------------------ kernel */
+/* ----------------------------------------------------------------- kernels */
+
+template <int D, int BK>
+__device__ __forceinline__ void
+consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
+{
+  Consumer<D, BK> consumer;
+  Segments seg (c);
+  int segment = 0;
+
+  consumer.s = s;
+  consumer.wg = wg;
+  consumer.keys = consumer.values = 0;
+  consumer.scale = rsqrtf ((float) D) * 1.44269504088896341f;
+  if (wg == 1)
+    consumer.your_turn ();
+  for (; seg.advance (c); segment++) {
+    consumer.start ();
+    lf_barrier_wait (&s->q_full, segment % 2);
+    consumer.consume ();
+    if (seg.part < 0)
+      consumer.store (a, seg.tile % c.tiles, seg.tile / c.tiles);
+    else
+      consumer.leave (c.part + (gsize) seg.part * PART<D>);
+    /* the copy engine writes there next */
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+    consumer.release (&s->q_free);
+  }
+  if (wg == 0)
+    consumer.my_turn (); /* the other one's last word */
+}
 
 template <int D, int BK>
 static __global__ void __launch_bounds__ (3 * GROUP, 1)
-    attention_kernel (const __grid_constant__ Maps maps, const __grid_constant__ LfCudaAttention a)
+    attention_kernel (const __grid_constant__ Maps maps, const __grid_constant__ LfCudaAttention a,
+        const __grid_constant__ Schedule c)
 {
   extern __shared__ guint8 raw[];
   Shared<D, BK> *s = reinterpret_cast<Shared<D, BK> *> (
       (reinterpret_cast<guintptr> (raw) + 1023) & ~(guintptr) 1023);
-  const int tile = blockIdx.x, head = blockIdx.y, group = threadIdx.x / GROUP;
+  const int group = threadIdx.x / GROUP;
 
   if (threadIdx.x == 0) {
     lf_barrier_init (&s->q_full, 1);
+    lf_barrier_init (&s->q_free, CONSUMER_WARPS);
     for (int i = 0; i < STAGES; i++) {
       lf_barrier_init (&s->keys_full[i], 1);
       lf_barrier_init (&s->values_full[i], 1);
@@ -412,30 +578,60 @@ static __global__ void __launch_bounds__ (3 * GROUP, 1)
   }
   __syncthreads ();
   if (group == 0) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (threadIdx.x == 0)
-      produce (s, &maps, &a, tile, head);
+      produce (s, &maps, &a, c);
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    Consumer<D, BK> c;
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
+    consume (s, &a, c, group - 1);
+  }
+}
 
-    c.s = s;
-    c.wg = group - 1;
-    c.pending = -1;
-    c.pending_parity = 0;
-    c.scale = rsqrtf ((float) D) * 1.44269504088896341f;
-    c.maximum[0] = c.maximum[1] = -CUDART_INF_F;
-    c.sum[0] = c.sum[1] = 0;
-#pragma unroll
-    for (int i = 0; i < D / 2; i++)
-      c.out[i] = 0;
-    if (c.wg == 1)
-      c.your_turn ();
-    lf_barrier_wait (&s->q_full, 0);
-    c.consume ();
-    if (c.wg == 0)
-      c.my_turn (); /* the other one's last word */
-    c.store (&a, tile, head);
+/* Puts a tile together that was cut. Block i - 1 looks at the border between what blocks i - 1 and
+ * i of the first kernel did; of several in one tile the first counts. */
+template <int D>
+static __global__ void __launch_bounds__ (256) join_kernel (
+    const __grid_constant__ LfCudaAttention a, const __grid_constant__ Schedule c, int grid)
+{
+  const int i = blockIdx.x + 1, C = a.heads * D;
+  const gint64 border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
+  const gint64 begin = border / c.steps * c.steps, end = begin + c.steps;
+  const int unit = c.whole + border / c.steps, head = unit / c.tiles;
+  const float scale = rsqrtf ((float) D) * 1.44269504088896341f;
+
+  if (border == begin || before > begin)
+    return;
+  for (int at = threadIdx.x; at < ROWS * D / 4; at += blockDim.x) {
+    const int row = at / (D / 4), column = at % (D / 4) * 4;
+    const gint64 token = (gint64) (unit % c.tiles) * ROWS + row;
+    float most = -CUDART_INF_F, total = 0;
+    float4 sum = {0, 0, 0, 0};
+
+    if (token >= a.L)
+      break;
+    for (int k = i - 1; k < grid && share_begin (c, k, grid) < end; k++) {
+      const gint64 from = share_begin (c, k, grid);
+      const float *part = c.part + (gsize) (2 * k + (from < begin)) * PART<D>;
+      float maximum, rescale, weight;
+      float4 v;
+
+      if (share_begin (c, k + 1, grid) == from)
+        continue; /* it had nothing to do */
+      maximum = fmaxf (most, part[ROWS * D + row]);
+      rescale = lf_exp2 ((most - maximum) * scale);
+      weight = lf_exp2 ((part[ROWS * D + row] - maximum) * scale);
+      v = *reinterpret_cast<const float4 *> (part + row * D + column);
+      sum.x = sum.x * rescale + v.x * weight;
+      sum.y = sum.y * rescale + v.y * weight;
+      sum.z = sum.z * rescale + v.z * weight;
+      sum.w = sum.w * rescale + v.w * weight;
+      total = total * rescale + part[ROWS * (D + 1) + row] * weight;
+      most = maximum;
+    }
+    total = 1.0f / total;
+    *reinterpret_cast<uint2 *> (static_cast<LfBf16 *> (a.y) + token * C + head * D + column) =
+        make_uint2 (lf_pack_bf16 (sum.x * total, sum.y * total),
+            lf_pack_bf16 (sum.z * total, sum.w * total));
   }
 }
 
@@ -480,13 +676,30 @@ encode (EncodeFunc f, CUtensorMap *map, const void *data, gint width, gint heigh
          == CUDA_SUCCESS;
 }
 
+/* Cuts tiles only where all have the same number of key blocks. */
+static Schedule
+make_schedule (const LfCudaAttention *a, gint block_k, gint *grid)
+{
+  Schedule c = {};
+  gboolean even = !a->list || a->block_q == ROWS;
+
+  c.tiles = lf_cuda_blocks (a->L, ROWS);
+  c.total = c.whole = c.tiles * a->heads;
+  c.steps = a->list ? a->count : a->visible * (gint) lf_cuda_blocks (a->n, block_k);
+  if (even && c.steps >= MIN_CUT_STEPS)
+    c.whole = c.total / *grid * *grid;
+  else
+    *grid = MIN (*grid, c.total);
+  return c;
+}
+
 template <int D, int BK>
 static gboolean
 launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
 {
-  gint C = a->heads * D;
+  gint C = a->heads * D, grid = q->device->processors;
   gsize bytes = sizeof (Shared<D, BK>) + 1024;
-  dim3 grid (lf_cuda_blocks (a->L, ROWS), a->heads);
+  Schedule c = make_schedule (a, BK, &grid);
   Maps maps;
 
   if (bytes > q->device->shared_limit || !encode (f, &maps.q, a->q, C, a->L, 0, ROWS)
@@ -497,8 +710,17 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
               attention_kernel<D, BK>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),
           "attention"))
     return FALSE;
-  attention_kernel<D, BK><<<grid, 3 * GROUP, bytes, q->stream>>> (maps, *a);
-  LF_CUDA_LAUNCHED (q, "attention");
+  if (c.whole < c.total) {
+    c.part = static_cast<float *> (lf_cuda_scratch (
+        q, LF_CUDA_SCRATCH_ATTENTION, (gsize) grid * 2 * PART<D> * sizeof (float)));
+    if (!c.part)
+      return FALSE;
+  }
+  attention_kernel<D, BK><<<grid, 3 * GROUP, bytes, q->stream>>> (maps, *a, c);
+  if (LF_CUDA_LAUNCHED (q, "attention") && c.whole < c.total && grid > 1) {
+    join_kernel<D><<<grid - 1, 256, 0, q->stream>>> (*a, c, grid);
+    LF_CUDA_LAUNCHED (q, "attention");
+  }
   return TRUE;
 }
 

@@ -20,9 +20,7 @@ void
 ck_bench_finish (Ck *c)
 {
   double seconds[LF_MAX_TAGS] = {0}, median;
-  const char *precision = c->precision == LF_PRECISION_FP32   ? "fp32"
-                          : c->precision == LF_PRECISION_BF16 ? "bf16"
-                                                              : "fp8";
+  const char *precision = ck_precisions[c->precision];
 
   c->tested.be->ops->read_profile (c->tested.q, seconds);
   qsort (seconds + 1, c->samples, sizeof (double), compare);

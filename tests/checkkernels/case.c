@@ -32,11 +32,7 @@ ck_begin (Ck *c, const char *format, ...)
   c->run = 0;
 }
 
-static const char *
-precision_name (LfPrecision precision)
-{
-  return precision == LF_PRECISION_FP32 ? "fp32" : precision == LF_PRECISION_BF16 ? "bf16" : "fp8";
-}
+const char *const ck_precisions[] = {"auto", "fp32", "bf16", "fp8", "fp16"};
 
 void
 ck_fail (Ck *c, const char *format, ...)
@@ -52,7 +48,7 @@ ck_fail (Ck *c, const char *format, ...)
   c->case_failed = TRUE;
   if (c->failed <= FAILURES_SHOWN)
     printf (
-        "FAILED  %s  %s  %s: %s\n", c->op->name, precision_name (c->precision), c->title, message);
+        "FAILED  %s  %s  %s: %s\n", c->op->name, ck_precisions[c->precision], c->title, message);
   else if (c->failed == FAILURES_SHOWN + 1)
     printf ("FAILED  %s: more cases, which are not shown\n", c->op->name);
   fflush (stdout);
@@ -173,8 +169,8 @@ ck_weight (Ck *c, LfDType dtype, const char *name, gsize rows, gsize columns, fl
     values = g_new (float, rows *columns + 1);
     ck_fill (c, values, rows, columns, CK_NORMAL);
   }
-  if (c->precision != LF_PRECISION_FP32)
-    ck_round (values, rows * columns);
+  if (c->tested.be->act != LF_DTYPE_F32)
+    ck_round (values, rows * columns, c->tested.be->act);
   b = add (c, CK_BYTES, name, rows, columns * lf_dtype_size (dtype));
   b->bytes = g_malloc (b->count + 1);
   lf_dtype_convert (b->bytes, dtype, values, LF_DTYPE_F32, rows * columns);
@@ -265,7 +261,7 @@ place (Ck *c, CkBuffer *b, CkSide *side, gint memory)
 static gboolean
 prepare (Ck *c)
 {
-  gboolean halves = c->tested.be->act == LF_DTYPE_BF16;
+  LfDType act = c->tested.be->act;
   gsize total = 0;
   guint i;
   gint set;
@@ -273,8 +269,8 @@ prepare (Ck *c)
   for (i = 0; i < c->n_buffers; i++) {
     CkBuffer *b = c->buffers[i];
 
-    if (halves && b->type == CK_ACT && b->values)
-      ck_round (b->values, b->count);
+    if (act != LF_DTYPE_F32 && b->type == CK_ACT && b->values)
+      ck_round (b->values, b->count, act);
     total += b->count * ck_element_size (b, &c->tested);
   }
   c->sets = c->bench ? (gint) CLAMP (BENCH_BYTES / MAX (total, 1) + 1, 1, CK_MAX_SETS) : 1;

@@ -92,6 +92,7 @@ typedef struct
   const char *name;
   void (*func) (Ck *c);
   CkBound fp32, bf16, fp8;
+  gboolean fp16; /* one of those that the tiny decoder needs: bounds as in bf16, but finer */
 } CkOperation;
 
 struct _Ck
@@ -127,6 +128,8 @@ struct _Ck
 };
 
 /* --- case.c */
+#define CK_PRECISIONS (LF_PRECISION_FP16 + 1)
+extern const char *const ck_precisions[CK_PRECISIONS]; /* their names */
 void ck_begin (Ck *c, const char *format, ...) G_GNUC_PRINTF (2, 3);
 CkBuffer *ck_in (Ck *c, CkType type, const char *name, gsize rows, gsize columns, CkFill fill);
 CkBuffer *ck_out (Ck *c, CkType type, const char *name, gsize rows, gsize columns);
@@ -171,8 +174,8 @@ void ck_choose (Ck *c, gint32 *chosen, gint count, gint of, gboolean ascending);
 void ck_slots (Ck *c, gint32 *slots, gint frames);
 /* Makes what no frame of a cache owns NaN; b (slots, anything). */
 void ck_poison_slots (CkBuffer *b, gint all, const gint32 *slots, gint frames);
-/* Rounds to what bf16 can hold. */
-void ck_round (float *x, gsize count);
+/* Rounds to what BF16 or F16 can hold. */
+void ck_round (float *x, gsize count, LfDType dtype);
 
 /* How many of `n` cases to run, the first ones being the small ones. */
 gint ck_cases (const Ck *c, gint n);

@@ -138,8 +138,8 @@ compare_floats (Ck *c, CkBuffer *b, const float *found, float *expected)
   Difference d = {.what = exact ? "exact" : "beyond the tolerance"};
   gsize i;
 
-  if (exact && c->tested.be->act == LF_DTYPE_BF16 && b->type == CK_ACT)
-    ck_round (expected, b->count);
+  if (exact && c->tested.be->act != LF_DTYPE_F32 && b->type == CK_ACT)
+    ck_round (expected, b->count, c->tested.be->act);
   scale = c->scale > 0 ? c->scale : size_of_expected (expected, b->count);
   for (i = 0; i < b->count; i++) {
     double x = found[i], e = expected[i];

@@ -84,7 +84,7 @@ bench_conv (Ck *c)
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (cases); i++)
-    conv (c, &cases[i], c->precision == LF_PRECISION_FP32 ? LF_DTYPE_F32 : LF_DTYPE_BF16);
+    conv (c, &cases[i], c->tested.be->act);
 }
 
 static void
@@ -170,7 +170,8 @@ ck_check_conv (Ck *c)
     conv (c, &quick[i], dtypes[i % 3]);
   for (i = 0; i < G_N_ELEMENTS (cases) && !c->quick; i++) {
     conv (c, &cases[i], LF_DTYPE_BF16);
-    conv (c, &cases[i], i % 2 ? LF_DTYPE_F16 : LF_DTYPE_F32);
+    conv (c, &cases[i], LF_DTYPE_F16);
+    conv (c, &cases[i], LF_DTYPE_F32);
   }
   for (i = 0; i < 60 && !c->quick; i++)
     random_conv (c);

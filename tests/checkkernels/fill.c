@@ -149,15 +149,15 @@ ck_poison_slots (CkBuffer *b, gint all, const gint32 *slots, gint frames)
 }
 
 void
-ck_round (float *x, gsize count)
+ck_round (float *x, gsize count, LfDType dtype)
 {
   guint16 half[256];
   gsize i, n;
 
   for (i = 0; i < count; i += n) {
     n = MIN (count - i, G_N_ELEMENTS (half));
-    lf_dtype_convert (half, LF_DTYPE_BF16, x + i, LF_DTYPE_F32, n);
-    lf_dtype_convert (x + i, LF_DTYPE_F32, half, LF_DTYPE_BF16, n);
+    lf_dtype_convert (half, dtype, x + i, LF_DTYPE_F32, n);
+    lf_dtype_convert (x + i, LF_DTYPE_F32, half, dtype, n);
   }
 }
 

@@ -47,43 +47,43 @@ static const CkTolerance tolerances[] = {
 };
 
 static const CkOperation operations[] = {
-    {"memory", ck_check_memory, CK_EXACT, CK_EXACT, CK_NOT},
-    {"upload, download", ck_check_transfer, CK_EXACT, CK_EXACT, CK_NOT},
-    {"profile", ck_check_profile, CK_EXACT, CK_EXACT, CK_NOT},
-    {"copy", ck_check_copy, CK_EXACT, CK_EXACT, CK_NOT},
-    {"from_float", ck_check_from_float, CK_EXACT, CK_EXACT, CK_NOT},
-    {"to_float", ck_check_to_float, CK_EXACT, CK_EXACT, CK_NOT},
-    {"linear", ck_check_linear, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_EIGHTH},
-    {"quantize", ck_check_quantize, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"norm_modulate", ck_check_norm_modulate, CK_FLOAT_SUMS, CK_HALF, CK_NOT},
-    {"rms_norm", ck_check_rms_norm, CK_FLOAT_SUMS, CK_HALF, CK_NOT},
+    {"memory", ck_check_memory, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"upload, download", ck_check_transfer, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"profile", ck_check_profile, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"copy", ck_check_copy, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"from_float", ck_check_from_float, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"to_float", ck_check_to_float, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"linear", ck_check_linear, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_EIGHTH, FALSE},
+    {"quantize", ck_check_quantize, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"norm_modulate", ck_check_norm_modulate, CK_FLOAT_SUMS, CK_HALF, CK_NOT, FALSE},
+    {"rms_norm", ck_check_rms_norm, CK_FLOAT_SUMS, CK_HALF, CK_NOT, FALSE},
     /* keys may be kept in bf16 before they are rotated, and sums of two products cancel */
-    {"qk_norm_rope", ck_check_qk_norm_rope, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_NOT},
-    {"rotate_keys", ck_check_rotate_keys, CK_FLOAT_SUMS, CK_HALF, CK_NOT},
-    {"pool_blocks", ck_check_pool_blocks, CK_FLOAT_SUMS, CK_FLOAT_SUMS, CK_NOT},
-    {"pool_frames", ck_check_pool_frames, CK_FLOAT_SUMS, CK_FLOAT_SUMS, CK_NOT},
-    {"compress_frames", ck_check_compress_frames, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"expand_frames", ck_check_expand_frames, CK_EXACT, CK_EXACT, CK_NOT},
-    {"select_blocks", ck_check_select_blocks, CK_EXACT, CK_EXACT, CK_NOT},
-    {"attention", ck_check_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT},
-    {"text_attention", ck_check_text_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT},
-    {"add_modulation", ck_check_add_modulation, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"silu", ck_check_silu, CK_FLOAT, CK_HALF, CK_NOT},
-    {"patchify", ck_check_patchify, CK_EXACT, CK_EXACT, CK_NOT},
-    {"unpatchify", ck_check_unpatchify, CK_EXACT, CK_EXACT, CK_NOT},
-    {"noise", ck_check_noise, CK_NOISE, CK_NOISE, CK_NOT},
-    {"denoise", ck_check_denoise, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"mix_noise", ck_check_mix_noise, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"lerp", ck_check_lerp, CK_FLOAT, CK_FLOAT, CK_NOT},
-    {"embed", ck_check_embed, CK_EXACT, CK_EXACT, CK_NOT},
-    {"t5_attention", ck_check_t5_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT},
-    {"conv", ck_check_conv, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_NOT},
-    {"pixel_norm_silu", ck_check_pixel_norm_silu, CK_FLOAT_SUMS, CK_HALF, CK_NOT},
-    {"upsample", ck_check_upsample, CK_EXACT, CK_EXACT, CK_NOT},
-    {"pixel_attention", ck_check_pixel_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT},
-    {"latent_to_pixels", ck_check_latent_to_pixels, CK_FLOAT, CK_HALF, CK_NOT},
-    {"beside_past", ck_check_beside_past, CK_EXACT, CK_EXACT, CK_NOT},
-    {"pictures_to_frames", ck_check_pictures_to_frames, CK_EXACT, CK_EXACT, CK_NOT},
+    {"qk_norm_rope", ck_check_qk_norm_rope, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_NOT, FALSE},
+    {"rotate_keys", ck_check_rotate_keys, CK_FLOAT_SUMS, CK_HALF, CK_NOT, FALSE},
+    {"pool_blocks", ck_check_pool_blocks, CK_FLOAT_SUMS, CK_FLOAT_SUMS, CK_NOT, FALSE},
+    {"pool_frames", ck_check_pool_frames, CK_FLOAT_SUMS, CK_FLOAT_SUMS, CK_NOT, FALSE},
+    {"compress_frames", ck_check_compress_frames, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"expand_frames", ck_check_expand_frames, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"select_blocks", ck_check_select_blocks, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"attention", ck_check_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, FALSE},
+    {"text_attention", ck_check_text_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, FALSE},
+    {"add_modulation", ck_check_add_modulation, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"silu", ck_check_silu, CK_FLOAT, CK_HALF, CK_NOT, FALSE},
+    {"patchify", ck_check_patchify, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"unpatchify", ck_check_unpatchify, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"noise", ck_check_noise, CK_NOISE, CK_NOISE, CK_NOT, FALSE},
+    {"denoise", ck_check_denoise, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"mix_noise", ck_check_mix_noise, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"lerp", ck_check_lerp, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
+    {"embed", ck_check_embed, CK_EXACT, CK_EXACT, CK_NOT, FALSE},
+    {"t5_attention", ck_check_t5_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, FALSE},
+    {"conv", ck_check_conv, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_NOT, TRUE},
+    {"pixel_norm_silu", ck_check_pixel_norm_silu, CK_FLOAT_SUMS, CK_HALF, CK_NOT, TRUE},
+    {"upsample", ck_check_upsample, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"pixel_attention", ck_check_pixel_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, TRUE},
+    {"latent_to_pixels", ck_check_latent_to_pixels, CK_FLOAT, CK_HALF, CK_NOT, TRUE},
+    {"beside_past", ck_check_beside_past, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
+    {"pictures_to_frames", ck_check_pictures_to_frames, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
 };
 
 /* ----------------------------------------------------------------- options */
@@ -95,7 +95,7 @@ static gboolean quick, bench, tight, in_process, list;
 static const GOptionEntry options[] = {
     {"backend", 0, 0, G_OPTION_ARG_STRING, &backend_name, "the backend to test (cuda)", "NAME"},
     {"precision", 0, 0, G_OPTION_ARG_STRING, &precision_list,
-        "of fp32, bf16, fp8 (all that the backend has)", "LIST"},
+        "of fp32, bf16, fp8, fp16 (all that the backend has)", "LIST"},
     {"only", 0, 0, G_OPTION_ARG_STRING, &only, "operations whose names have this in them", "TEXT"},
     {"seed", 0, 0, G_OPTION_ARG_INT64, &seed, "of the random numbers (1)", "N"},
     {"quick", 0, 0, G_OPTION_ARG_NONE, &quick, "few small cases", NULL},
@@ -117,11 +117,11 @@ typedef struct
   gboolean opened;
 } Progress;
 
-static const char *const precision_names[] = {"auto", "fp32", "bf16", "fp8"};
-
 static CkBound
 bound_of (const CkOperation *op, LfPrecision precision)
 {
+  if (precision == LF_PRECISION_FP16)
+    return op->fp16 ? op->bf16 : CK_NOT;
   return precision == LF_PRECISION_FP32   ? op->fp32
          : precision == LF_PRECISION_BF16 ? op->bf16
                                           : op->fp8;
@@ -159,10 +159,17 @@ close_side (CkSide *side)
 static void
 run_operation (Ck *c, const CkOperation *op, Progress *progress)
 {
-  const char *precision = precision_names[c->precision];
+  const char *precision = ck_precisions[c->precision];
+  CkBound bound = bound_of (op, c->precision);
 
+  g_return_if_fail (bound < CK_NOT);
   c->op = op;
-  c->tolerance = tolerances[bound_of (op, c->precision)];
+  c->tolerance = tolerances[bound];
+  if (c->tested.be->act == LF_DTYPE_F16 && bound >= CK_HALF) {
+    /* three more bits than bf16 has */
+    c->tolerance.most /= 8;
+    c->tolerance.l2 /= 8;
+  }
   c->cases = c->failed = 0;
   c->worst = c->worst_l2 = 0;
   g_clear_pointer (&c->worst_case, g_free);
@@ -196,7 +203,7 @@ run_precision (LfPrecision precision, Progress *progress)
 
   if (!open_side (&c.tested, backend_name, precision, same ? 3 : 0, &error)
       || !open_side (&c.reference, "cpu", LF_PRECISION_FP32, same ? 1 : 0, &error)) {
-    printf ("skipped  %s: %s\n", precision_names[precision], error->message);
+    printf ("skipped  %s: %s\n", ck_precisions[precision], error->message);
     progress->skipped++;
     progress->next = G_N_ELEMENTS (operations);
     close_side (&c.tested);
@@ -241,13 +248,12 @@ run_in_children (LfPrecision precision, Progress *progress)
     if (status == 0)
       continue;
     if (progress->started < 0) {
-      printf (
-          "FAILED  a process of %s ended with status %#x\n", precision_names[precision], status);
+      printf ("FAILED  a process of %s ended with status %#x\n", ck_precisions[precision], status);
       progress->failed++;
       return;
     }
     printf ("FAILED  %s  %s  the process ended with %s %d\n", operations[progress->started].name,
-        precision_names[precision], WIFSIGNALED (status) ? "signal" : "status",
+        ck_precisions[precision], WIFSIGNALED (status) ? "signal" : "status",
         WIFSIGNALED (status) ? WTERMSIG (status) : WEXITSTATUS (status));
     progress->failed++;
     progress->next = progress->started + 1;
@@ -259,16 +265,17 @@ run_in_children (LfPrecision precision, Progress *progress)
 static gboolean
 parse_precisions (gboolean *precisions, GError **error)
 {
-  g_auto (GStrv) names = g_strsplit (precision_list ? precision_list : "fp32,bf16,fp8", ",", -1);
+  g_auto (GStrv) names =
+      g_strsplit (precision_list ? precision_list : "fp32,bf16,fp8,fp16", ",", -1);
   gint i, j;
 
   for (i = 0; names[i]; i++) {
-    for (j = LF_PRECISION_FP32; j <= LF_PRECISION_FP8; j++)
-      if (g_str_equal (names[i], precision_names[j]))
+    for (j = LF_PRECISION_FP32; j < CK_PRECISIONS; j++)
+      if (g_str_equal (names[i], ck_precisions[j]))
         break;
-    if (j > LF_PRECISION_FP8) {
+    if (j == CK_PRECISIONS) {
       g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-          "\"%s\" is no precision; choose of fp32, bf16, fp8", names[i]);
+          "\"%s\" is no precision; choose of fp32, bf16, fp8, fp16", names[i]);
       return FALSE;
     }
     precisions[j] = TRUE;
@@ -281,7 +288,7 @@ main (int argc, char *argv[])
 {
   g_autoptr (GOptionContext) context = g_option_context_new (NULL);
   g_autoptr (GError) error = NULL;
-  gboolean precisions[LF_PRECISION_FP8 + 1] = {FALSE}, opened = FALSE;
+  gboolean precisions[CK_PRECISIONS] = {FALSE}, opened = FALSE;
   Progress *progress;
   gint passed, failed, skipped, i;
 
@@ -299,7 +306,8 @@ main (int argc, char *argv[])
   if (!backend_name)
     backend_name = g_strdup ("cuda");
   if (!precision_list && g_str_equal (backend_name, "cpu"))
-    precisions[LF_PRECISION_BF16] = precisions[LF_PRECISION_FP8] = FALSE;
+    for (i = LF_PRECISION_BF16; i < CK_PRECISIONS; i++)
+      precisions[i] = FALSE;
 
   progress =
       mmap (NULL, sizeof *progress, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -307,7 +315,7 @@ main (int argc, char *argv[])
     perror ("checkkernels");
     return 1;
   }
-  for (i = LF_PRECISION_FP32; i <= LF_PRECISION_FP8; i++) {
+  for (i = LF_PRECISION_FP32; i < CK_PRECISIONS; i++) {
     if (!precisions[i])
       continue;
     progress->next = 0;
