@@ -2,8 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "kernels/cuda/attention.cuh"
-#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/attention-sm90.cuh"
 
 /* Blocks of three warpgroups, one a multiprocessor, do tiles of 128 queries of one head. The
  * first warpgroup's single working thread feeds key and value blocks through the copy engine;
@@ -17,225 +16,6 @@
  *
  * Where query blocks are 64 long, the two warpgroups have lists of their own: their union is
  * loaded, and each passes over what only the other wants. */
-
-#define ROWS 128  /* queries of a block */
-#define GROUP 128 /* threads of a warpgroup */
-#define STAGES 2
-#define CONSUMER_WARPS 8
-#define PANEL 64 /* columns of a swizzled tile: 128 bytes */
-
-#define MIN_CUT_STEPS 4 /* key blocks of a tile that is worth cutting */
-
-#define FOR_BOTH 3
-#define THE_END 4
-
-/* What a stage of keys holds, in an int: who wants it (bit w: consumer w), and times 8 how many
- * keys come before the frame's end. */
-__device__ __forceinline__ int
-make_item (int wanted, int valid)
-{
-  return valid * 8 + wanted;
-}
-
-template <int D, int BK> struct Shared
-{
-  LfBf16 q[D / PANEL][ROWS][PANEL];
-  LfBf16 keys[STAGES][D / PANEL][BK][PANEL];
-  LfBf16 values[STAGES][D / PANEL][BK][PANEL];
-  uint64_t q_full, q_free, keys_full[STAGES], keys_free[STAGES], values_full[STAGES],
-      values_free[STAGES];
-  int items[STAGES];
-};
-
-/* ---------------------------------------------------------------- schedule */
-
-/* Tiles are numbered through all heads. */
-struct Schedule
-{
-  int tiles;   /* of a head */
-  int total;   /* of all heads */
-  int whole;   /* that are done whole: a multiple of the grid, or all */
-  int steps;   /* key blocks of a tile; only where not all are whole */
-  float *part; /* (grid, 2, PART): what blocks have of the others */
-};
-
-/* The rows' sums (ROWS, D), maxima (ROWS) and sums of weights (ROWS). */
-template <int D> constexpr int PART = ROWS *(D + 2);
-
-/* Where in the key blocks of all tiles that are shared out block b begins. */
-__device__ __forceinline__ gint64
-share_begin (const Schedule &c, int b, int grid)
-{
-  return (gint64) (c.total - c.whole) * c.steps * b / grid;
-}
-
-/* What a block does, one after another. */
-struct Segments
-{
-  int next;        /* tile */
-  gint64 at, end;  /* of the share */
-  int tile, first; /* the segment: `count` key blocks of a tile from `first` on, or */
-  int count;       /* all where count is 0 */
-  int part;        /* where to leave it, or -1: it is whole */
-
-  __device__ __forceinline__
-  Segments (const Schedule &c)
-      : next (blockIdx.x), at (share_begin (c, blockIdx.x, gridDim.x)),
-        end (share_begin (c, blockIdx.x + 1, gridDim.x)), tile (0), first (0), count (0), part (0)
-  {
-  }
-
-  __device__ __forceinline__ bool
-  advance (const Schedule &c)
-  {
-    if (next < c.whole) {
-      tile = next;
-      next += gridDim.x;
-      first = count = 0;
-      part = -1;
-      return true;
-    }
-    if (at >= end)
-      return false;
-    tile = c.whole + at / c.steps;
-    first = at % c.steps;
-    count = min ((gint64) c.steps - first, end - at);
-    part = count == c.steps ? -1
-                            : 2 * (int) blockIdx.x + (at > share_begin (c, blockIdx.x, gridDim.x));
-    at += count;
-    return true;
-  }
-};
-
-/* ---------------------------------------------------------------- producer */
-
-struct Maps
-{
-  CUtensorMap q, keys, values;
-};
-
-/* Where the producer is. */
-template <int D, int BK> struct Feed
-{
-  Shared<D, BK> *s;
-  const Maps *maps;
-  const LfCudaAttention *a;
-  int head;
-  int segment, keys, values; /* counts */
-
-  __device__ void
-  start (int tile)
-  {
-    lf_barrier_wait (&s->q_free, segment % 2 ^ 1);
-    lf_barrier_expect (&s->q_full, ROWS * D * 2);
-#pragma unroll
-    for (int p = 0; p < D / PANEL; p++)
-      lf_tma_load_2d (s->q[p], &maps->q, &s->q_full, head * D + p * PANEL, tile * ROWS);
-    segment++;
-  }
-
-  __device__ void
-  add (int frame, int first, int wanted)
-  {
-    int slot = a->slots ? a->slots[frame] : frame, stage = keys % STAGES;
-
-    lf_barrier_wait (&s->keys_free[stage], keys / STAGES % 2 ^ 1);
-    s->items[stage] = make_item (wanted, min (BK, a->n - first));
-    lf_barrier_expect (&s->keys_full[stage], BK * D * 2);
-#pragma unroll
-    for (int p = 0; p < D / PANEL; p++)
-      lf_tma_load_3d (
-          s->keys[stage][p], &maps->keys, &s->keys_full[stage], head * D + p * PANEL, first, slot);
-    keys++;
-    stage = values % STAGES;
-    lf_barrier_wait (&s->values_free[stage], values / STAGES % 2 ^ 1);
-    lf_barrier_expect (&s->values_full[stage], BK * D * 2);
-#pragma unroll
-    for (int p = 0; p < D / PANEL; p++)
-      lf_tma_load_3d (s->values[stage][p], &maps->values, &s->values_full[stage],
-          head * D + p * PANEL, first, slot);
-    values++;
-  }
-
-  __device__ void
-  end ()
-  {
-    int stage = keys % STAGES;
-
-    lf_barrier_wait (&s->keys_free[stage], keys / STAGES % 2 ^ 1);
-    s->items[stage] = make_item (THE_END, 0);
-    lf_barrier_arrive (&s->keys_full[stage]);
-    keys++;
-  }
-
-  /* Entries from .. from + count - 1 of a list. */
-  __device__ void
-  add_list (const gint32 *list, int from, int count)
-  {
-    for (int i = from; i < from + count; i++)
-      add (list[i] / a->frame_blocks, list[i] % a->frame_blocks * BK, FOR_BOTH);
-  }
-
-  /* The union of two ascending lists; the second may be empty. */
-  __device__ void
-  add_lists (const gint32 *x, const gint32 *y, int count_y)
-  {
-    int count_x = a->count, i = 0, k = 0;
-
-    while (i < count_x || k < count_y) {
-      int from_x = i < count_x ? x[i] : INT_MAX, from_y = k < count_y ? y[k] : INT_MAX;
-      int block = min (from_x, from_y);
-
-      add (block / a->frame_blocks, block % a->frame_blocks * BK,
-          (from_x == block) | (from_y == block) << 1);
-      i += from_x == block;
-      k += from_y == block;
-    }
-  }
-
-  /* Blocks from .. from + count - 1 of all that is visible. */
-  __device__ void
-  add_all (int from, int count)
-  {
-    int blocks = (a->n + BK - 1) / BK, frame = from / blocks, first = from % blocks * BK;
-
-    for (int i = 0; i < count; i++) {
-      add (frame, first, FOR_BOTH);
-      first += BK;
-      if (first >= a->n) {
-        first = 0;
-        frame++;
-      }
-    }
-  }
-};
-
-template <int D, int BK>
-__device__ void
-produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Schedule &c)
-{
-  Feed<D, BK> feed = {s, maps, a, 0, 0, 0, 0};
-  Segments seg (c);
-
-  while (seg.advance (c)) {
-    int tile = seg.tile % c.tiles;
-
-    feed.head = seg.tile / c.tiles;
-    feed.start (tile);
-    if (!a->list) {
-      feed.add_all (seg.first, seg.count ? seg.count : a->visible * ((a->n + BK - 1) / BK));
-    } else {
-      int per_tile = ROWS / a->block_q, block = tile * per_tile;
-      const gint32 *list = a->list + ((gsize) feed.head * a->q_blocks + block) * a->count;
-
-      if (per_tile == 1)
-        feed.add_list (list, seg.first, seg.count ? seg.count : a->count);
-      else
-        feed.add_lists (list, list + a->count, block + 1 < a->q_blocks ? a->count : 0);
-    }
-    feed.end ();
-  }
-}
 
 /* --------------------------------------------------------------- consumers */
 
@@ -587,52 +367,49 @@ static __global__ void __launch_bounds__ (3 * GROUP, 1)
   }
 }
 
-/* Puts a tile together that was cut. Block i - 1 looks at the border between what blocks i - 1 and
- * i of the first kernel did; of several in one tile the first counts. */
+/* Puts a tile together that was cut. Blocks (i - 1, piece of the tile) look at the border between
+ * what blocks i - 1 and i of the first kernel did; of several in one tile the first counts. */
 template <int D>
-static __global__ void __launch_bounds__ (256) join_kernel (
+static __global__ void
+__launch_bounds__ (JOIN_THREADS) join_kernel (
     const __grid_constant__ LfCudaAttention a, const __grid_constant__ Schedule c, int grid)
 {
-  const int i = blockIdx.x + 1, C = a.heads * D;
+  const int i = blockIdx.x + 1, at = blockIdx.y * JOIN_THREADS + threadIdx.x;
+  const int row = at / (D / 4), column = at % (D / 4) * 4, C = a.heads * D;
   const gint64 border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
   const gint64 begin = border / c.steps * c.steps, end = begin + c.steps;
-  const int unit = c.whole + border / c.steps, head = unit / c.tiles;
+  const int unit = c.whole + border / c.steps;
+  const gint64 token = (gint64) (unit % c.tiles) * ROWS + row;
   const float scale = rsqrtf ((float) D) * 1.44269504088896341f;
+  float most = -CUDART_INF_F, total = 0;
+  float4 sum = {0, 0, 0, 0};
 
-  if (border == begin || before > begin)
+  if (border == begin || before > begin || token >= a.L)
     return;
-  for (int at = threadIdx.x; at < ROWS * D / 4; at += blockDim.x) {
-    const int row = at / (D / 4), column = at % (D / 4) * 4;
-    const gint64 token = (gint64) (unit % c.tiles) * ROWS + row;
-    float most = -CUDART_INF_F, total = 0;
-    float4 sum = {0, 0, 0, 0};
+  for (gint64 k = i - 1, from = before; k < grid && from < end; k++) {
+    const gint64 next = share_begin (c, k + 1, grid);
 
-    if (token >= a.L)
-      break;
-    for (int k = i - 1; k < grid && share_begin (c, k, grid) < end; k++) {
-      const gint64 from = share_begin (c, k, grid);
+    if (next > from) { /* else it had nothing to do */
       const float *part = c.part + (gsize) (2 * k + (from < begin)) * PART<D>;
-      float maximum, rescale, weight;
-      float4 v;
+      const float4 v = *reinterpret_cast<const float4 *> (part + row * D + column);
+      const float maximum = part[ROWS * D + row], weights = part[ROWS * (D + 1) + row];
+      const float larger = fmaxf (most, maximum);
+      const float rescale = lf_exp2 ((most - larger) * scale);
+      const float weight = lf_exp2 ((maximum - larger) * scale);
 
-      if (share_begin (c, k + 1, grid) == from)
-        continue; /* it had nothing to do */
-      maximum = fmaxf (most, part[ROWS * D + row]);
-      rescale = lf_exp2 ((most - maximum) * scale);
-      weight = lf_exp2 ((part[ROWS * D + row] - maximum) * scale);
-      v = *reinterpret_cast<const float4 *> (part + row * D + column);
       sum.x = sum.x * rescale + v.x * weight;
       sum.y = sum.y * rescale + v.y * weight;
       sum.z = sum.z * rescale + v.z * weight;
       sum.w = sum.w * rescale + v.w * weight;
-      total = total * rescale + part[ROWS * (D + 1) + row] * weight;
-      most = maximum;
+      total = total * rescale + weights * weight;
+      most = larger;
     }
-    total = 1.0f / total;
-    *reinterpret_cast<uint2 *> (static_cast<LfBf16 *> (a.y) + token * C + head * D + column) =
-        make_uint2 (lf_pack_bf16 (sum.x * total, sum.y * total),
-            lf_pack_bf16 (sum.z * total, sum.w * total));
+    from = next;
   }
+  total = 1.0f / total;
+  *reinterpret_cast<uint2 *> (static_cast<LfBf16 *> (a.y) + token * C + unit / c.tiles * D
+                              + column) = make_uint2 (lf_pack_bf16 (sum.x * total, sum.y * total),
+      lf_pack_bf16 (sum.z * total, sum.w * total));
 }
 
 /* -------------------------------------------------------------------- host */
@@ -718,7 +495,8 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
   }
   attention_kernel<D, BK><<<grid, 3 * GROUP, bytes, q->stream>>> (maps, *a, c);
   if (LF_CUDA_LAUNCHED (q, "attention") && c.whole < c.total && grid > 1) {
-    join_kernel<D><<<grid - 1, 256, 0, q->stream>>> (*a, c, grid);
+    join_kernel<D><<<dim3 (grid - 1, ROWS * D / 4 / JOIN_THREADS), JOIN_THREADS, 0, q->stream>>> (
+        *a, c, grid);
     LF_CUDA_LAUNCHED (q, "attention");
   }
   return TRUE;

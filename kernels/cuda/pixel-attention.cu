@@ -51,7 +51,7 @@ load_across (float (*tile)[TILE + 4], const T *x, gsize ld, int rows, int n)
 
 /* scores (rows, pixels) = scale q k^T. q, k: first of the queries and of all keys, in qkv. */
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (TILE_THREADS)
     score_queries (float *scores, const T *q, const T *k, int rows, int pixels, int C, float scale)
 {
@@ -106,7 +106,7 @@ __launch_bounds__ (TILE_THREADS) soften_rows (float *scores, int n)
 
 /* y (rows, C) = scores (rows, pixels) v; v: the first of all values, in qkv. */
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (TILE_THREADS)
     mix_values (T *y, const float *scores, const T *v, int rows, int pixels, int C)
 {
@@ -345,7 +345,7 @@ put_rows (const Queries<GROUPS> &q, const float (&sum)[2], LfBf16 *y, int rows, 
 }
 
 template <int GROUPS>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS, 1)
     attend_mma (LfBf16 *y, const LfBf16 *qkv, int pixels, int C, int pieces, float scale)
 {

@@ -39,7 +39,7 @@ typedef struct
 
 /* Neighbouring lanes share a pixel and keep it in registers. */
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) norm_packs (const Norm a)
 {
   constexpr int N = LfPack<T>::N;
@@ -89,7 +89,7 @@ __launch_bounds__ (THREADS) norm_packs (const Norm a)
 
 /* Any number of channels: a warp has a pixel. */
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) norm_any (const Norm a)
 {
   const gint lane = threadIdx.x % 32;
@@ -176,7 +176,7 @@ unit_bytes (const void *y, const void *x, gsize pixel)
 
 /* A block has a row of the input, and makes two of the output. */
 template <typename U>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) upsample_rows (U *y, const U *x, gint W, gint units)
 {
   const gsize row = (gsize) W * units;
@@ -208,7 +208,7 @@ lf_cuda_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint 
 #define BESIDE_PIXELS 32 /* of a block */
 
 template <typename U>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) beside_past (U *y, const U *x, gsize count, gsize pixels, gint units)
 {
   const gsize first = (gsize) blockIdx.x * BESIDE_PIXELS;
@@ -249,7 +249,7 @@ typedef struct
 } LatentRange;
 
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) latent_pixels (T *y, const float *latent, gint Z, gsize pixels,
     const __grid_constant__ LatentRange range, float bound)
 {
@@ -352,7 +352,7 @@ color_sum (const LfColorSum &s, float3 v)
 }
 
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) frames_rgb (const __grid_constant__ Frames a)
 {
   const LfLayout &l = a.layout;
@@ -386,7 +386,7 @@ weigh (float3 left, float3 here, float3 right)
 /* A thread makes two columns of two rows and their chroma: on the left column, between the
  * rows. */
 template <typename T>
-__global__ void
+static __global__ void
 __launch_bounds__ (THREADS) frames_planar (const __grid_constant__ Frames a)
 {
   const LfLayout &l = a.layout;

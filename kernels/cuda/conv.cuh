@@ -1,0 +1,51 @@
+/* lightforce: convolution on the GPU: what its kernels share
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_CUDA_CONV_CUH
+#define LF_CUDA_CONV_CUH
+
+#include "kernels/cuda/common.cuh"
+
+/* Both kernels are matrix products that are never laid out: rows are pixels, columns output
+ * channels, and what is summed over are taps x input channels. */
+
+typedef struct
+{
+  void *y;
+  const void *x, *weight, *residual;
+  const float *bias;
+  gint frames, H, W;
+  gint c_in, channels; /* in; out, those in front of first_out not counted */
+  gint kt, kh, kw;
+  gint fold, per_frame; /* channels of an output frame */
+  gint blocks;          /* of output channels */
+  gint tiles_x, tiles;  /* of pixels: in a row; in a frame */
+  gboolean relu;
+  gboolean wide; /* 16 bytes at a time can be moved */
+} Conv;
+
+__device__ __forceinline__ float
+activate (float v, gboolean relu)
+{
+  return relu && !(v > 0) ? 0 : v;
+}
+
+/* Writes channel n of pixel `at`. */
+template <typename T>
+__device__ __forceinline__ void
+put (const Conv &a, gint frame, gint at, gint n, float v)
+{
+  gint part = a.fold == 1 ? 0 : n / a.per_frame;
+  gint64 offset =
+      (((gint64) frame * a.fold + part) * a.H * a.W + at) * a.per_frame + n - part * a.per_frame;
+
+  v += a.bias ? a.bias[n] : 0;
+  v += a.residual ? lf_load ((const T *) a.residual + offset) : 0;
+  lf_store ((T *) a.y + offset, activate (v, a.relu));
+}
+
+/* The kernel for any type and shape; weights of `dtype`. */
+void lf_cuda_conv_any (LfQueue *q, LfDType dtype, Conv a);
+
+#endif
