@@ -168,10 +168,11 @@ struct _LfBackendOps
       LfQueue *q, void *y, float *scale, const void *x, LfDType dtype, gsize rows, gint n);
 
   /* --- transformer */
-  /* y = norm (x) (scale + one) + shift: layer norm over C; one is 1 for modulation and
-   * 0 for an affine norm. x (rows, C) f32, y (rows, C) act; shift, scale (C) f32. */
-  void (*norm_modulate) (LfQueue *q, void *y, const float *x, const float *shift,
-      const float *scale, float one, gint rows, gint C, float eps);
+  /* x += gate add, then y = norm (x) (scale + one) + shift: layer norm over C; one is 1 for
+   * modulation and 0 for an affine norm. x (rows, C) f32, add, y (rows, C) act, may be the
+   * same; gate, shift, scale (C) f32. add NULL: x stays; gate NULL: 1. */
+  void (*norm_modulate) (LfQueue *q, void *y, float *x, const void *add, const float *gate,
+      const float *shift, const float *scale, float one, gint rows, gint C, float eps);
   /* y = x / rms (x) weight over C. x (rows, C) act or F32 as `dtype` says, y (rows, C) act,
    * which may be x; ld elements a row. */
   void (*rms_norm) (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,

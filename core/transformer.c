@@ -206,7 +206,9 @@ project (const Pass *p, gint i, gboolean attends)
       .d = s->cache->d,
       .eps = EPSILON};
 
-  p->ops->norm_modulate (p->q, s->y, s->x, e, e + p->C, 1, p->L, p->C, EPSILON);
+  /* what the layer before has left in y still belongs to x */
+  p->ops->norm_modulate (
+      p->q, s->y, s->x, i ? s->y : NULL, e - p->C, e, e + p->C, 1, p->L, p->C, EPSILON);
   mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->qkv, s->wide, 3 * p->C, s->y, p->L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
@@ -232,9 +234,10 @@ attend_text (const Pass *p, gint i)
   const LfCache *cache = s->cache;
   gint C = p->C, L = p->L;
   gsize text = (gsize) i * s->model->text_len * C * lf_dtype_size (cache->backend->act);
+  const float *e = p->modulation + (gsize) i * 6 * C;
 
   p->ops->norm_modulate (
-      p->q, s->y, s->x, layer->norm3_bias, layer->norm3_weight, 0, L, C, EPSILON);
+      p->q, s->y, s->x, s->y, e + 2 * C, layer->norm3_bias, layer->norm3_weight, 0, L, C, EPSILON);
   mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->text_q, s->queries, C, s->y, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
@@ -244,11 +247,12 @@ attend_text (const Pass *p, gint i)
   p->ops->text_attention (p->q, s->attended, s->queries, (guint8 *) s->text_keys + text,
       (guint8 *) s->text_values + text, L, s->text_tokens, cache->heads, cache->d, s->text_bias);
   mark (p, LF_PHASE_TEXT);
-  p->ops->linear (p->q, &layer->text_o, s->x, C, s->attended, L, LF_EPILOGUE_RESIDUAL, NULL);
+  p->ops->linear (p->q, &layer->text_o, s->y, C, s->attended, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
-/* The rest of layer i: attention to the frames, to the text, and the feed-forward. */
+/* The rest of layer i: attention to the frames, to the text, and the feed-forward. What each
+ * adds to x comes in y, and the norm that follows adds it. */
 static void
 finish_layer (const Pass *p, gint i)
 {
@@ -272,15 +276,15 @@ finish_layer (const Pass *p, gint i)
     attend_sparse (p, i, &attention);
   p->ops->attention (p->q, &attention);
   mark (p, LF_PHASE_ATTENTION);
-  p->ops->linear (p->q, &layer->o, s->x, C, s->attended, L, LF_EPILOGUE_RESIDUAL, e + 2 * C);
+  p->ops->linear (p->q, &layer->o, s->y, C, s->attended, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 
   attend_text (p, i);
 
-  p->ops->norm_modulate (p->q, s->y, s->x, e + 3 * C, e + 4 * C, 1, L, C, EPSILON);
+  p->ops->norm_modulate (p->q, s->y, s->x, s->y, NULL, e + 3 * C, e + 4 * C, 1, L, C, EPSILON);
   mark (p, LF_PHASE_REST);
   p->ops->linear (p->q, &layer->ffn0, s->wide, s->model->ffn_dim, s->y, L, LF_EPILOGUE_GELU, NULL);
-  p->ops->linear (p->q, &layer->ffn2, s->x, C, s->wide, L, LF_EPILOGUE_RESIDUAL, e + 5 * C);
+  p->ops->linear (p->q, &layer->ffn2, s->y, C, s->wide, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
@@ -352,8 +356,9 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
   mark_current (s);
   if (flow) {
     const float *e = s->head_modulation + (gsize) step * 2 * p.C;
+    const float *last_gate = p.modulation + ((gsize) t->n_layers * 6 - 1) * p.C;
 
-    p.ops->norm_modulate (p.q, s->y, s->x, e, e + p.C, 1, p.L, p.C, EPSILON);
+    p.ops->norm_modulate (p.q, s->y, s->x, s->y, last_gate, e, e + p.C, 1, p.L, p.C, EPSILON);
     mark (&p, LF_PHASE_REST);
     p.ops->linear (p.q, &t->head, s->patches, 4 * t->z, s->y, p.L, LF_EPILOGUE_NONE, NULL);
     mark (&p, LF_PHASE_LINEAR);

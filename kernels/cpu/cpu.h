@@ -69,8 +69,8 @@ void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void
     LfEpilogue epilogue, const float *gate);
 
 /* transformer.c */
-void lf_cpu_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift,
-    const float *scale, float one, gint rows, gint C, float eps);
+void lf_cpu_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
+    const float *shift, const float *scale, float one, gint rows, gint C, float eps);
 void lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps);
 void lf_cpu_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);

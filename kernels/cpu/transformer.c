@@ -20,7 +20,23 @@ typedef struct
   const float *shift, *scale;
   float one, eps;
   gint ldy, ldx, C;
+  float *sum;              /* x where something is added to it, */
+  const float *add, *gate; /* and what */
 } Norm;
+
+/* x += gate add */
+LF_CPU_CLONES static void
+add_row (float *x, const float *add, const float *gate, gint C)
+{
+  gint i;
+
+  if (gate)
+    for (i = 0; i < C; i++)
+      x[i] += gate[i] * add[i];
+  else
+    for (i = 0; i < C; i++)
+      x[i] += add[i];
+}
 
 LF_CPU_CLONES static void
 norm_row (const Norm *a, gint64 row)
@@ -46,17 +62,21 @@ norm_row (const Norm *a, gint64 row)
 static void
 norm_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 {
+  const Norm *a = data;
   gint64 i;
 
-  for (i = begin; i < end; i++)
-    norm_row (data, i);
+  for (i = begin; i < end; i++) {
+    if (a->add)
+      add_row (a->sum + i * a->C, a->add + i * a->C, a->gate, a->C);
+    norm_row (a, i);
+  }
 }
 
 void
-lf_cpu_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift, const float *scale,
-    float one, gint rows, gint C, float eps)
+lf_cpu_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
+    const float *shift, const float *scale, float one, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, shift, scale, one, eps, C, C, C};
+  Norm a = {y, x, shift, scale, one, eps, C, C, C, x, add, gate};
 
   lf_cpu_for (q, rows, PIECE_ROWS, norm_piece, &a);
 }
@@ -94,7 +114,7 @@ void
 lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, C};
+  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, C, NULL, NULL, NULL};
 
   lf_cpu_for (q, rows, PIECE_ROWS, rms_piece, &a);
 }

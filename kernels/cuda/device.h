@@ -126,8 +126,8 @@ void lf_cuda_expand_frames (LfQueue *q, void *x, const void *cache, const float 
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
 
 /* transformer.cu */
-void lf_cuda_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift,
-    const float *scale, float one, gint rows, gint C, float eps);
+void lf_cuda_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
+    const float *shift, const float *scale, float one, gint rows, gint C, float eps);
 void lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps);
 void lf_cuda_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);

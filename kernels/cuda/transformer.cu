@@ -39,13 +39,16 @@ template <int N, typename T>
 __device__ __forceinline__ void
 store_values (T *y, const float (&v)[N])
 {
-  if constexpr (N == LfPack<T>::N) {
-    LfPack<T> p;
+  if constexpr (N % LfPack<T>::N == 0) {
+#pragma unroll
+    for (int j = 0; j < N; j += LfPack<T>::N) {
+      LfPack<T> p;
 
 #pragma unroll
-    for (int i = 0; i < N; i++)
-      lf_store (&p.value[i], v[i]);
-    lf_store_pack (y, p);
+      for (int i = 0; i < LfPack<T>::N; i++)
+        lf_store (&p.value[i], v[j + i]);
+      lf_store_pack (y + j, p);
+    }
   } else {
 #pragma unroll
     for (int i = 0; i < N; i++)
@@ -85,6 +88,9 @@ typedef struct
   const float *shift, *scale;
   float one, eps;
   gint ldy, ldx, rows, C;
+  float *sum;        /* x where something is added to it, */
+  const void *add;   /* and what: (rows, C) act */
+  const float *gate; /* NULL: 1 */
 } Norm;
 
 template <int WARPS>
@@ -96,7 +102,7 @@ row_sum (float v, float *shared)
 
 /* WARPS warps a row, whose values stay in registers: up to PACKS packs a thread. X is the type
  * of x, T of y. */
-template <typename X, typename T, int WARPS, int PACKS, bool CENTER>
+template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD>
 static __global__ void
 norm_packs (Norm a)
 {
@@ -114,6 +120,22 @@ norm_packs (Norm a)
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs)
       load_values (v[i], x + (lane + i * WIDTH) * N);
+  if constexpr (ADD) {
+#pragma unroll
+    for (int i = 0; i < PACKS; i++)
+      if (lane + i * WIDTH < packs) {
+        int c = (lane + i * WIDTH) * N;
+        float more[N], gate[N];
+
+        load_values (more, (const T *) a.add + row * a.C + c);
+        if (a.gate)
+          load_weights (gate, a.gate + c);
+#pragma unroll
+        for (int j = 0; j < N; j++)
+          v[i][j] += a.gate ? gate[j] * more[j] : more[j];
+        store_values (a.sum + row * a.C + c, v[i]);
+      }
+  }
   if (CENTER) {
 #pragma unroll
     for (int i = 0; i < PACKS; i++)
@@ -152,7 +174,7 @@ norm_packs (Norm a)
 
 /* A block a row of any width and alignment, which is read again for each pass. Where y is x,
  * a thread writes only what it alone reads. */
-template <typename X, typename T, bool CENTER>
+template <typename X, typename T, bool CENTER, bool ADD>
 static __global__ void
 norm_any (Norm a)
 {
@@ -161,6 +183,13 @@ norm_any (Norm a)
   T *y = (T *) a.y + (gsize) blockIdx.x * a.ldy;
   float sum = 0, mean = 0, inv;
 
+  if constexpr (ADD) {
+    const T *add = (const T *) a.add + (gsize) blockIdx.x * a.C;
+
+    /* a thread reads later what it writes here */
+    for (int i = threadIdx.x; i < a.C; i += blockDim.x)
+      a.sum[(gsize) blockIdx.x * a.C + i] += (a.gate ? a.gate[i] : 1) * lf_load (add + i);
+  }
   if (CENTER) {
     for (int i = threadIdx.x; i < a.C; i += blockDim.x)
       sum += lf_load (x + i);
@@ -178,31 +207,34 @@ norm_any (Norm a)
         (lf_load (x + i) - mean) * inv * (a.one + a.scale[i]) + (CENTER ? a.shift[i] : 0.0f));
 }
 
-template <typename X, typename T, bool CENTER>
+template <typename X, typename T, bool CENTER, bool ADD>
 static void
 launch_norm (LfQueue *q, const Norm *a)
 {
   constexpr int N = LfPack<T>::N;
   bool packs = a->C % N == 0 && a->ldx % N == 0 && a->ldy % N == 0
-               && aligned (16, a->x, a->y, a->scale, a->shift);
+               && aligned (16, a->x, a->y, a->scale, a->shift, a->add, a->gate);
 
   if (packs && a->C / N <= 32 * 6)
-    norm_packs<X, T, 1, 6, CENTER><<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
+    norm_packs<X, T, 1, 6, CENTER, ADD><<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
   else if (packs && a->C / N <= 256 * 8)
-    norm_packs<X, T, 8, 8, CENTER><<<a->rows, 256, 0, q->stream>>> (*a);
+    norm_packs<X, T, 8, 8, CENTER, ADD><<<a->rows, 256, 0, q->stream>>> (*a);
   else
-    norm_any<X, T, CENTER><<<a->rows, THREADS, 0, q->stream>>> (*a);
+    norm_any<X, T, CENTER, ADD><<<a->rows, THREADS, 0, q->stream>>> (*a);
 }
 
 void
-lf_cuda_norm_modulate (LfQueue *q, void *y, const float *x, const float *shift, const float *scale,
-    float one, gint rows, gint C, float eps)
+lf_cuda_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
+    const float *shift, const float *scale, float one, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, shift, scale, one, eps, C, C, rows, C};
+  Norm a = {y, x, shift, scale, one, eps, C, C, rows, C, x, add, gate};
 
   if (q->error || rows <= 0 || C <= 0)
     return;
-  LF_CUDA_ACT (q, launch_norm<float, T, true> (q, &a));
+  if (add)
+    LF_CUDA_ACT (q, launch_norm<float, T, true, true> (q, &a));
+  else
+    LF_CUDA_ACT (q, launch_norm<float, T, true, false> (q, &a));
   LF_CUDA_LAUNCHED (q, "norm_modulate");
 }
 
@@ -210,14 +242,14 @@ void
 lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, rows, C};
+  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, rows, C, NULL, NULL, NULL};
 
   if (q->error || rows <= 0 || C <= 0)
     return;
   if (dtype == LF_DTYPE_F32)
-    LF_CUDA_ACT (q, launch_norm<float, T, false> (q, &a));
+    LF_CUDA_ACT (q, launch_norm<float, T, false, false> (q, &a));
   else
-    LF_CUDA_ACT (q, launch_norm<T, T, false> (q, &a));
+    LF_CUDA_ACT (q, launch_norm<T, T, false, false> (q, &a));
   LF_CUDA_LAUNCHED (q, "rms_norm");
 }
 

@@ -12,26 +12,44 @@ static const gint rows_and_channels[][2] = {{7, 20}, {3, 129}, {33, 64}, {1, 1},
 
 /* ------------------------------------------------------------------- norms */
 
-static void
-norm_modulate (Ck *c, gint rows, gint C, float one, CkFill fill, float mean, gsize shift_by)
+typedef enum
 {
-  CkBuffer *x, *shift, *scale, *y;
+  ADDED_NOTHING,
+  ADDED_PLAIN,
+  ADDED_GATED,
+  ADDED_IN_PLACE
+} Added;
+
+static void
+norm_modulate (
+    Ck *c, gint rows, gint C, float one, CkFill fill, float mean, Added added, gsize shift_by)
+{
+  static const char *const names[] = {"", " of a sum", " of a gated sum", " in place of the other"};
+  CkBuffer *x, *shift, *scale, *y, *add = NULL, *gate = NULL;
   gsize i;
 
-  ck_begin (c, "rows=%d C=%d one=%g%s%s%s", rows, C, one, fill == CK_MIXED ? " mixed" : "",
-      mean != 0 ? " far from 0" : "", shift_by ? " shifted" : "");
+  ck_begin (c, "rows=%d C=%d one=%g%s%s%s%s", rows, C, one, fill == CK_MIXED ? " mixed" : "",
+      mean != 0 ? " far from 0" : "", names[added], shift_by ? " shifted" : "");
   c->shift = shift_by;
-  x = ck_in (c, CK_F32, "x", rows, C, fill);
+  x = added ? ck_inout (c, CK_F32, "x", rows, C, fill) : ck_in (c, CK_F32, "x", rows, C, fill);
+  if (added == ADDED_GATED || added == ADDED_IN_PLACE)
+    gate = ck_in (c, CK_F32, "gate", 1, C, CK_NORMAL);
+  if (added == ADDED_PLAIN || added == ADDED_GATED)
+    add = ck_in (c, CK_ACT, "add", rows, C, CK_NORMAL);
   for (i = 0; i < x->count && mean != 0; i++)
     x->values[i] += mean;
   shift = ck_in (c, CK_F32, "shift", 1, C, CK_NORMAL);
   scale = ck_in (c, CK_F32, "scale", 1, C, CK_NORMAL);
-  y = ck_out (c, CK_ACT, "y", rows, C);
+  if (added == ADDED_IN_PLACE)
+    add = y = ck_inout (c, CK_ACT, "y", rows, C, CK_NORMAL);
+  else
+    y = ck_out (c, CK_ACT, "y", rows, C);
   /* the mean's rounding is one of the large values */
   c->slack = mean != 0 ? 20 : 1;
-  c->bytes = (double) x->count * (sizeof (float) + lf_dtype_size (c->tested.be->act));
-  CK_RUN (c, ops->norm_modulate (
-                 q, ck_at (y), ck_at (x), ck_at (shift), ck_at (scale), one, rows, C, 1e-6f));
+  c->bytes =
+      (double) x->count * (sizeof (float) + lf_dtype_size (c->tested.be->act)) * (added ? 2 : 1);
+  CK_RUN (c, ops->norm_modulate (q, ck_at (y), ck_at (x), add ? ck_at (add) : NULL,
+                 gate ? ck_at (gate) : NULL, ck_at (shift), ck_at (scale), one, rows, C, 1e-6f));
 }
 
 void
@@ -40,17 +58,20 @@ ck_check_norm_modulate (Ck *c)
   gint i;
 
   if (c->bench) {
-    norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, 0);
+    norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, ADDED_NOTHING, 0);
+    norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, ADDED_IN_PLACE, 0);
     return;
   }
   for (i = 0; i < ck_cases (c, G_N_ELEMENTS (rows_and_channels)); i++) {
     gint rows = rows_and_channels[i][0], C = rows_and_channels[i][1];
 
-    norm_modulate (c, rows, C, 1, CK_NORMAL, 0, 0);
-    norm_modulate (c, rows, C, 0, CK_MIXED, 0, 0);
-    norm_modulate (c, rows, C, 1, CK_NORMAL, 0, 1);
-    if (C > 1)
-      norm_modulate (c, rows, C, 1, CK_NORMAL, 100, 0);
+    norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_NOTHING, 0);
+    norm_modulate (c, rows, C, 0, CK_MIXED, 0, ADDED_PLAIN, 0);
+    norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_GATED, 1);
+    if (C > 1) {
+      norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_IN_PLACE, 0);
+      norm_modulate (c, rows, C, 1, CK_NORMAL, 100, ADDED_NOTHING, 0);
+    }
   }
 }
 
