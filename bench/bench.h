@@ -6,6 +6,7 @@
 #define LF_BENCH_H
 
 #include "core/model.h"
+#include "trace.h"
 
 G_BEGIN_DECLS
 
@@ -14,7 +15,7 @@ typedef struct
 {
   char *model;   /* NULL: the default model */
   char *decoder; /* a path, or one of lf_random_decoders; NULL: the model's */
-  char *backend, *prompt, *json;
+  char *backend, *prompt, *json, *trace;
   gboolean random;     /* made-up weights */
   gboolean no_decoder; /* chunks stay latents */
   LfPrecision precision;
@@ -72,6 +73,7 @@ typedef struct
   const BenchVideo *median;       /* one of those that count */
   double rate, rate_generate;     /* pictures a second of it, without its warm chunks */
   BenchProfile *profile;          /* (chunks) */
+  BenchTrace trace;               /* of one more video, where one is wanted */
   LfStats stats;
   LfMemory memory;
   double process_mib; /* at most */

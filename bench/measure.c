@@ -259,6 +259,22 @@ make_profile (const Bench *b, GError **error)
   return ok;
 }
 
+/* One more video, with the GPU watched from outside. */
+static gboolean
+make_trace (const Bench *b, GError **error)
+{
+  BenchVideo video = {0};
+  gboolean ok;
+
+  if (!b->options->trace)
+    return TRUE;
+  if (!bench_trace_start (error))
+    return FALSE;
+  ok = make_video (b, &video, NULL, error);
+  g_free (video.chunks);
+  return bench_trace_stop (b->options->trace, &b->result->trace, ok ? error : NULL) && ok;
+}
+
 static double
 process_peak_mib (void)
 {
@@ -278,7 +294,7 @@ bench_measure (BenchResult *result, const BenchOptions *options, GError **error)
   ok = open_stream (&b, error) && make_videos (&b, error);
   if (ok) {
     lf_stream_get_stats (b.stream, &result->stats);
-    ok = time_prompt (&b, error) && make_profile (&b, error);
+    ok = time_prompt (&b, error) && make_profile (&b, error) && make_trace (&b, error);
     b.model->backend->ops->get_memory (b.model->backend, &result->memory);
     result->process_mib = process_peak_mib ();
   }

@@ -33,6 +33,7 @@ bench_options_clear (BenchOptions *options)
   g_free (options->backend);
   g_free (options->prompt);
   g_free (options->json);
+  g_free (options->trace);
 }
 
 /* Sets `value` to the place of a word among `choices`; stays as it is where there is no word. */
@@ -195,6 +196,8 @@ bench_options_parse (BenchOptions *o, int *argc, char ***argv, GError **error)
       {"relative", 0, 0, G_OPTION_ARG_NONE, &o->relative, "endless video", NULL},
       {"kv-cache", 0, 0, G_OPTION_ARG_STRING, &words.kv_cache, "auto or fp8", "NAME"},
       {"json", 0, 0, G_OPTION_ARG_FILENAME, &o->json, "write the figures here too", "FILE"},
+      {"trace", 0, 0, G_OPTION_ARG_FILENAME, &o->trace,
+          "record what the GPU does in one more video", "FILE"},
       G_OPTION_ENTRY_NULL,
   };
 

@@ -177,6 +177,11 @@ bench_print (const BenchResult *r)
           "%s at most %.1f MiB, process at most %.1f MiB\n",
       r->stats.weights_bytes / MIB, r->stats.state_bytes / MIB, r->stats.scratch_bytes / MIB,
       r->backend, r->memory.peak / MIB, r->process_mib);
+  if (o->trace)
+    printf ("trace: %" G_GUINT64_FORMAT " kernels and copies, the GPU is busy %.2f%% of %.3f s, "
+            "the longest pause is %.3f ms\n",
+        r->trace.activities, 100 * r->trace.busy / r->trace.span, r->trace.span,
+        1e3 * r->trace.longest_gap);
   printf ("video: %.3f s for %d pictures, %.2f pictures/s, real-time factor %.2f (median of %d)\n",
       r->median->wall_us / 1e6, r->median->pictures, r->median->pictures * 1e6 / r->median->wall_us,
       r->median->pictures * 1e6 / r->median->wall_us / fps, o->videos);
