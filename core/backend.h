@@ -37,6 +37,21 @@ typedef struct
   gint n_out, n_in;
 } LfLinear;
 
+/* x += gate add, then y = norm (x) (scale + one) + shift: layer norm over C. */
+typedef struct
+{
+  float *x;                   /* (rows, C) f32 */
+  const void *add;            /* (rows, C) act, or NULL: x stays */
+  const float *gate;          /* (C) f32, or NULL for 1 */
+  const float *shift, *scale; /* (C) f32 */
+  float one;                  /* 1 for modulation, 0 for an affine norm */
+  void *y;                    /* (rows, C) act; may be `add` */
+  float *y_scale; /* (rows) f32, or NULL. With it, y is e4m3, as quantize makes it, and is
+                        not `add` */
+  gint rows, C;
+  float eps;
+} LfNorm;
+
 typedef enum
 {
   LF_EPILOGUE_NONE,     /* y = v, v = x W^T + b */
@@ -159,20 +174,17 @@ struct _LfBackendOps
   void (*to_float) (LfQueue *q, float *y, const void *x, gsize count);
 
   /* --- linear algebra. y (rows, n_out) act (f32 with LF_EPILOGUE_RESIDUAL: what layers add up
-   * would lose digits in 16 bits) with ldy elements a row, x (rows, n_in) act. */
-  void (*linear) (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
-      LfEpilogue epilogue, const float *gate);
+   * would lose digits in 16 bits) with ldy elements a row, x (rows, n_in) act;
+   * or, where w is FP8 and x_scale (rows) is not NULL, e4m3 with a scale a row. */
+  void (*linear) (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+      const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
   /* FP8 weights: y (rows, n) e4m3 = x / scale of the row, scale (rows) f32 = largest |x| of
    * the row / 448, or 1 where all are 0. x (rows, n) dtype: F32, BF16 or F16. */
   void (*quantize) (
       LfQueue *q, void *y, float *scale, const void *x, LfDType dtype, gsize rows, gint n);
 
   /* --- transformer */
-  /* x += gate add, then y = norm (x) (scale + one) + shift: layer norm over C; one is 1 for
-   * modulation and 0 for an affine norm. x (rows, C) f32, add, y (rows, C) act, may be the
-   * same; gate, shift, scale (C) f32. add NULL: x stays; gate NULL: 1. */
-  void (*norm_modulate) (LfQueue *q, void *y, float *x, const void *add, const float *gate,
-      const float *shift, const float *scale, float one, gint rows, gint C, float eps);
+  void (*norm_modulate) (LfQueue *q, const LfNorm *a);
   /* y = x / rms (x) weight over C. x (rows, C) act or F32 as `dtype` says, y (rows, C) act,
    * which may be x; ld elements a row. */
   void (*rms_norm) (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,

@@ -159,14 +159,15 @@ run_block (const LfTextEncoder *encoder, LfQueue *q, const Block *block, const S
   gint C = encoder->dim, heads = encoder->heads;
 
   ops->rms_norm (q, s->y, C, s->x, LF_DTYPE_F32, C, block->norm1, T, C, EPS);
-  ops->linear (q, &block->qkv, s->qkv, 3 * C, s->y, T, LF_EPILOGUE_NONE, NULL);
+  ops->linear (q, &block->qkv, s->qkv, 3 * C, s->y, NULL, T, LF_EPILOGUE_NONE, NULL);
   ops->t5_attention (q, s->y, s->qkv, block->positions, T, T, heads, C / heads, encoder->buckets);
-  ops->linear (q, &block->o, s->x, C, s->y, T, LF_EPILOGUE_RESIDUAL, NULL);
+  ops->linear (q, &block->o, s->x, C, s->y, NULL, T, LF_EPILOGUE_RESIDUAL, NULL);
 
   ops->rms_norm (q, s->y, C, s->x, LF_DTYPE_F32, C, block->norm2, T, C, EPS);
-  ops->linear (q, &block->gate, s->inner, encoder->ffn_dim, s->y, T, LF_EPILOGUE_GELU, NULL);
-  ops->linear (q, &block->fc1, s->inner, encoder->ffn_dim, s->y, T, LF_EPILOGUE_MULTIPLY, NULL);
-  ops->linear (q, &block->fc2, s->x, C, s->inner, T, LF_EPILOGUE_RESIDUAL, NULL);
+  ops->linear (q, &block->gate, s->inner, encoder->ffn_dim, s->y, NULL, T, LF_EPILOGUE_GELU, NULL);
+  ops->linear (
+      q, &block->fc1, s->inner, encoder->ffn_dim, s->y, NULL, T, LF_EPILOGUE_MULTIPLY, NULL);
+  ops->linear (q, &block->fc2, s->x, C, s->inner, NULL, T, LF_EPILOGUE_RESIDUAL, NULL);
 }
 
 static gboolean

@@ -183,6 +183,26 @@ store_open (const Pass *p, gint i, LfQkNormRope *a, gboolean attends)
     lf_cache_keep (cache, p->q, i, cache->relative ? a->keys_plain : a->keys, a->values);
 }
 
+/* out = epilogue (norm (x) w), where x first takes what `norm` adds: what the part before has
+ * left in y. */
+static void
+normed_linear (const Pass *p, LfNorm norm, const LfLinear *w, void *out, LfEpilogue epilogue)
+{
+  LfTransformerState *s = p->s;
+  gboolean fp8 = w->dtype == LF_DTYPE_F8_E4M3;
+
+  norm.x = s->x;
+  norm.y = fp8 ? s->normed : s->y;
+  norm.y_scale = fp8 ? s->normed_scale : NULL;
+  norm.rows = p->L;
+  norm.C = p->C;
+  norm.eps = EPSILON;
+  p->ops->norm_modulate (p->q, &norm);
+  mark (p, LF_PHASE_REST);
+  p->ops->linear (p->q, w, out, w->n_out, norm.y, norm.y_scale, p->L, epilogue, NULL);
+  mark (p, LF_PHASE_LINEAR);
+}
+
 /* Queries, keys and values of layer i. `attends`: somebody reads them in this pass. */
 static void
 project (const Pass *p, gint i, gboolean attends)
@@ -206,12 +226,9 @@ project (const Pass *p, gint i, gboolean attends)
       .d = s->cache->d,
       .eps = EPSILON};
 
-  /* what the layer before has left in y still belongs to x */
-  p->ops->norm_modulate (
-      p->q, s->y, s->x, i ? s->y : NULL, e - p->C, e, e + p->C, 1, p->L, p->C, EPSILON);
-  mark (p, LF_PHASE_REST);
-  p->ops->linear (p->q, &layer->qkv, s->wide, 3 * p->C, s->y, p->L, LF_EPILOGUE_NONE, NULL);
-  mark (p, LF_PHASE_LINEAR);
+  normed_linear (p,
+      (LfNorm){.add = i ? s->y : NULL, .gate = e - p->C, .shift = e, .scale = e + p->C, .one = 1},
+      &layer->qkv, s->wide, LF_EPILOGUE_NONE);
   if (s->cache->fp8)
     store_open (p, i, &a, attends);
   else
@@ -236,18 +253,17 @@ attend_text (const Pass *p, gint i)
   gsize text = (gsize) i * s->model->text_len * C * lf_dtype_size (cache->backend->act);
   const float *e = p->modulation + (gsize) i * 6 * C;
 
-  p->ops->norm_modulate (
-      p->q, s->y, s->x, s->y, e + 2 * C, layer->norm3_bias, layer->norm3_weight, 0, L, C, EPSILON);
-  mark (p, LF_PHASE_REST);
-  p->ops->linear (p->q, &layer->text_q, s->queries, C, s->y, L, LF_EPILOGUE_NONE, NULL);
-  mark (p, LF_PHASE_LINEAR);
+  normed_linear (p,
+      (LfNorm){
+          .add = s->y, .gate = e + 2 * C, .shift = layer->norm3_bias, .scale = layer->norm3_weight},
+      &layer->text_q, s->queries, LF_EPILOGUE_NONE);
   p->ops->rms_norm (
       p->q, s->queries, C, s->queries, cache->backend->act, C, layer->text_norm_q, L, C, EPSILON);
   mark (p, LF_PHASE_REST);
   p->ops->text_attention (p->q, s->attended, s->queries, (guint8 *) s->text_keys + text,
       (guint8 *) s->text_values + text, L, s->text_tokens, cache->heads, cache->d, s->text_bias);
   mark (p, LF_PHASE_TEXT);
-  p->ops->linear (p->q, &layer->text_o, s->y, C, s->attended, L, LF_EPILOGUE_NONE, NULL);
+  p->ops->linear (p->q, &layer->text_o, s->y, C, s->attended, NULL, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
@@ -276,15 +292,14 @@ finish_layer (const Pass *p, gint i)
     attend_sparse (p, i, &attention);
   p->ops->attention (p->q, &attention);
   mark (p, LF_PHASE_ATTENTION);
-  p->ops->linear (p->q, &layer->o, s->y, C, s->attended, L, LF_EPILOGUE_NONE, NULL);
+  p->ops->linear (p->q, &layer->o, s->y, C, s->attended, NULL, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 
   attend_text (p, i);
 
-  p->ops->norm_modulate (p->q, s->y, s->x, s->y, NULL, e + 3 * C, e + 4 * C, 1, L, C, EPSILON);
-  mark (p, LF_PHASE_REST);
-  p->ops->linear (p->q, &layer->ffn0, s->wide, s->model->ffn_dim, s->y, L, LF_EPILOGUE_GELU, NULL);
-  p->ops->linear (p->q, &layer->ffn2, s->y, C, s->wide, L, LF_EPILOGUE_NONE, NULL);
+  normed_linear (p, (LfNorm){.add = s->y, .shift = e + 3 * C, .scale = e + 4 * C, .one = 1},
+      &layer->ffn0, s->wide, LF_EPILOGUE_GELU);
+  p->ops->linear (p->q, &layer->ffn2, s->y, C, s->wide, NULL, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
@@ -341,7 +356,7 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
     p.budget = lf_block_budget (&s->sparse, s->sparsity, cache->past, frames, cache->frame_blocks);
   p.ops->patchify (p.q, s->patches, latent, frames, t->z, 2 * s->height, 2 * s->width);
   mark (&p, LF_PHASE_REST);
-  p.ops->linear (p.q, &t->patch, s->y, p.C, s->patches, p.L, LF_EPILOGUE_NONE, NULL);
+  p.ops->linear (p.q, &t->patch, s->y, p.C, s->patches, NULL, p.L, LF_EPILOGUE_NONE, NULL);
   p.ops->to_float (p.q, s->x, s->y, (gsize) p.L * p.C);
   mark (&p, LF_PHASE_LINEAR);
   for (i = 0; i < t->n_layers; i++) {
@@ -358,10 +373,9 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
     const float *e = s->head_modulation + (gsize) step * 2 * p.C;
     const float *last_gate = p.modulation + ((gsize) t->n_layers * 6 - 1) * p.C;
 
-    p.ops->norm_modulate (p.q, s->y, s->x, s->y, last_gate, e, e + p.C, 1, p.L, p.C, EPSILON);
-    mark (&p, LF_PHASE_REST);
-    p.ops->linear (p.q, &t->head, s->patches, 4 * t->z, s->y, p.L, LF_EPILOGUE_NONE, NULL);
-    mark (&p, LF_PHASE_LINEAR);
+    normed_linear (&p,
+        (LfNorm){.add = s->y, .gate = last_gate, .shift = e, .scale = e + p.C, .one = 1}, &t->head,
+        s->patches, LF_EPILOGUE_NONE);
     p.ops->unpatchify (p.q, flow, s->patches, frames, t->z, 2 * s->height, 2 * s->width);
     mark (&p, LF_PHASE_REST);
   }

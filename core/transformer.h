@@ -96,15 +96,17 @@ typedef struct
   float *rope_chunk;             /* (max_frames, ct, 2), this pass's frames */
   float *rope_window;            /* (window, ct, 2), places in the window; relative mode */
 
-  float *x;           /* (L, C) f32: residual stream */
-  void *y, *attended; /* (L, C) act: intermediates */
-  void *queries;      /* (L, C) act */
-  void *keys_plain;   /* (L, C) act: before rotation; FP8 cache in relative mode */
-  void *wide;         /* (L, max (3 C, ffn)) act */
-  void *patches;      /* (L, 4 Z) act */
-  float *latents;     /* (max_frames, Z, H, W) f32, for recaching */
-  float *q_pooled;    /* (q_blocks, C) f32 */
-  gint32 *list;       /* (heads, q_blocks, count); its own allocation: it grows
+  float *x;            /* (L, C) f32: residual stream */
+  void *y, *attended;  /* (L, C) act: intermediates */
+  guint8 *normed;      /* (L, C) e4m3, what FP8 layers read, */
+  float *normed_scale; /* (L) f32, and its scales; NULL without such layers */
+  void *queries;       /* (L, C) act */
+  void *keys_plain;    /* (L, C) act: before rotation; FP8 cache in relative mode */
+  void *wide;          /* (L, max (3 C, ffn)) act */
+  void *patches;       /* (L, 4 Z) act */
+  float *latents;      /* (max_frames, Z, H, W) f32, for recaching */
+  float *q_pooled;     /* (q_blocks, C) f32 */
+  gint32 *list;        /* (heads, q_blocks, count); its own allocation: it grows
                                    with a cache that has no window */
   gsize list_bytes;
   void *text_in, *text_mid, *text_out; /* (text_len, text_dim), (text_len, C) x 2 act */

@@ -62,6 +62,10 @@ lay_out (LfTransformerState *s, LfArena *arena, gint window)
   s->rope_window = lf_arena_take (arena, (gsize) MAX (window, 1) * s->ct * 2 * sizeof (float));
   s->x = lf_arena_take (arena, L * C * sizeof (float));
   s->y = lf_arena_take (arena, L * C * act);
+  if (t->backend->precision == LF_PRECISION_FP8) {
+    s->normed = lf_arena_take (arena, L * C);
+    s->normed_scale = lf_arena_take (arena, L * sizeof (float));
+  }
   s->attended = lf_arena_take (arena, L * C * act);
   s->queries = lf_arena_take (arena, L * C * act);
   s->keys_plain = s->cache->fp8 && s->cache->relative ? lf_arena_take (arena, L * C * act) : NULL;
@@ -96,12 +100,13 @@ compute_modulation (LfTransformerState *s, const double *timesteps)
     }
     ops->upload (s->q, staging, wave, t->freq_dim * sizeof (float));
     ops->from_float (s->q, s->text_in, staging, t->freq_dim);
-    ops->linear (s->q, &t->time0, s->y, C, s->text_in, 1, LF_EPILOGUE_SILU, NULL);
-    ops->linear (s->q, &t->time2, s->text_out, C, s->y, 1, LF_EPILOGUE_NONE, NULL);
+    ops->linear (s->q, &t->time0, s->y, C, s->text_in, NULL, 1, LF_EPILOGUE_SILU, NULL);
+    ops->linear (s->q, &t->time2, s->text_out, C, s->y, NULL, 1, LF_EPILOGUE_NONE, NULL);
     ops->add_modulation (
         s->q, s->head_modulation + (gsize) i * 2 * C, t->head_modulation, s->text_out, 1, 2, 1, C);
     ops->silu (s->q, s->y, s->text_out, C);
-    ops->linear (s->q, &t->time_projection, s->text_mid, 6 * C, s->y, 1, LF_EPILOGUE_NONE, NULL);
+    ops->linear (
+        s->q, &t->time_projection, s->text_mid, 6 * C, s->y, NULL, 1, LF_EPILOGUE_NONE, NULL);
     for (j = 0; j < t->n_layers; j++)
       ops->add_modulation (
           s->q, to + (gsize) j * 6 * C, t->layers[j].modulation, s->text_mid, 1, 6, 6, C);
@@ -187,18 +192,18 @@ lf_transformer_set_text (LfTransformerState *state, const float *embedding, gint
         t->text_dim * act);
     tokens++;
   }
-  ops->linear (
-      state->q, &t->text0, state->text_mid, C, state->text_in, tokens, LF_EPILOGUE_GELU, NULL);
-  ops->linear (
-      state->q, &t->text2, state->text_out, C, state->text_mid, tokens, LF_EPILOGUE_NONE, NULL);
+  ops->linear (state->q, &t->text0, state->text_mid, C, state->text_in, NULL, tokens,
+      LF_EPILOGUE_GELU, NULL);
+  ops->linear (state->q, &t->text2, state->text_out, C, state->text_mid, NULL, tokens,
+      LF_EPILOGUE_NONE, NULL);
   for (i = 0; i < t->n_layers; i++) {
     const LfTransformerLayer *w = &t->layers[i];
     guint8 *k = (guint8 *) state->text_keys + i * layer;
     guint8 *v = (guint8 *) state->text_values + i * layer;
 
-    ops->linear (state->q, &w->text_k, k, C, state->text_out, tokens, LF_EPILOGUE_NONE, NULL);
+    ops->linear (state->q, &w->text_k, k, C, state->text_out, NULL, tokens, LF_EPILOGUE_NONE, NULL);
     ops->rms_norm (state->q, k, C, k, t->backend->act, C, w->text_norm_k, tokens, C, EPSILON);
-    ops->linear (state->q, &w->text_v, v, C, state->text_out, tokens, LF_EPILOGUE_NONE, NULL);
+    ops->linear (state->q, &w->text_v, v, C, state->text_out, NULL, tokens, LF_EPILOGUE_NONE, NULL);
   }
   ops->mark (state->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
   state->text_tokens = tokens;

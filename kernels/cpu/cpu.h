@@ -65,12 +65,11 @@ void lf_cpu_expand_frames (LfQueue *q, void *x, const void *cache, const float *
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
 
 /* linear.c */
-void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
-    LfEpilogue epilogue, const float *gate);
+void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
 
 /* transformer.c */
-void lf_cpu_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
-    const float *shift, const float *scale, float one, gint rows, gint C, float eps);
+void lf_cpu_norm_modulate (LfQueue *q, const LfNorm *a);
 void lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps);
 void lf_cpu_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);

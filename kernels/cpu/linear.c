@@ -124,6 +124,8 @@ typedef struct
   LfQueue *q;
   float *y;
   const float *x;
+  const guint8 *codes; /* of x where it is FP8 already, */
+  const float *scale;  /* and its scales */
   gint n;
 } Round;
 
@@ -135,22 +137,23 @@ round_piece (gpointer data, gint64 begin, gint64 end, gint thread)
   gint64 i;
 
   for (i = begin; i < end; i++) {
-    float scale = lf_cpu_to_fp8 (codes, a->x + i * a->n, a->n);
+    const guint8 *from = a->scale ? a->codes + i * a->n : codes;
+    float scale = a->scale ? a->scale[i] : lf_cpu_to_fp8 (codes, a->x + i * a->n, a->n);
 
-    lf_cpu_from_fp8 (a->y + i * a->n, codes, scale, a->n);
+    lf_cpu_from_fp8 (a->y + i * a->n, from, scale, a->n);
   }
 }
 
 void
-lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
-    LfEpilogue epilogue, const float *gate)
+lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
 {
   Linear a = {q, w, y, ldy, x, rows, PIECE_ROWS, PIECE_COLUMNS, 0, epilogue, gate};
   gint row_pieces;
 
   if (w->dtype == LF_DTYPE_F8_E4M3) {
     /* products of FP8 have it on both sides: each row of x with a scale of its own */
-    Round r = {q, lf_cpu_shared (q, (gsize) rows * w->n_in), x, w->n_in};
+    Round r = {q, lf_cpu_shared (q, (gsize) rows * w->n_in), x, x, x_scale, w->n_in};
 
     lf_cpu_for (q, rows, 16, round_piece, &r);
     a.x = r.y;

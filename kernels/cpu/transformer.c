@@ -15,13 +15,8 @@
 
 typedef struct
 {
-  float *y;
-  const float *x;
-  const float *shift, *scale;
-  float one, eps;
-  gint ldy, ldx, C;
-  float *sum;              /* x where something is added to it, */
-  const float *add, *gate; /* and what */
+  LfQueue *q;
+  const LfNorm *a;
 } Norm;
 
 /* x += gate add */
@@ -39,10 +34,8 @@ add_row (float *x, const float *add, const float *gate, gint C)
 }
 
 LF_CPU_CLONES static void
-norm_row (const Norm *a, gint64 row)
+norm_row (const LfNorm *a, const float *x, float *y)
 {
-  const float *x = a->x + row * a->C;
-  float *y = a->y + row * a->C;
   float sum = 0, squares = 0, mean, inv;
   gint i;
 
@@ -62,23 +55,28 @@ norm_row (const Norm *a, gint64 row)
 static void
 norm_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 {
-  const Norm *a = data;
+  const Norm *job = data;
+  const LfNorm *a = job->a;
+  float *normed = a->y_scale ? lf_cpu_scratch (job->q, thread, a->C) : NULL;
   gint64 i;
 
   for (i = begin; i < end; i++) {
+    float *x = a->x + i * a->C;
+
     if (a->add)
-      add_row (a->sum + i * a->C, a->add + i * a->C, a->gate, a->C);
-    norm_row (a, i);
+      add_row (x, (const float *) a->add + i * a->C, a->gate, a->C);
+    norm_row (a, x, normed ? normed : (float *) a->y + i * a->C);
+    if (normed)
+      a->y_scale[i] = lf_cpu_to_fp8 ((guint8 *) a->y + i * a->C, normed, a->C);
   }
 }
 
 void
-lf_cpu_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
-    const float *shift, const float *scale, float one, gint rows, gint C, float eps)
+lf_cpu_norm_modulate (LfQueue *q, const LfNorm *a)
 {
-  Norm a = {y, x, shift, scale, one, eps, C, C, C, x, add, gate};
+  Norm job = {q, a};
 
-  lf_cpu_for (q, rows, PIECE_ROWS, norm_piece, &a);
+  lf_cpu_for (q, a->rows, PIECE_ROWS, norm_piece, &job);
 }
 
 LF_CPU_CLONES static float
@@ -93,10 +91,18 @@ inverse_rms (const float *x, gint C, float eps)
   return 1.0f / sqrtf (squares / C + eps);
 }
 
+typedef struct
+{
+  float *y;
+  const float *x, *weight;
+  float eps;
+  gint ldy, ldx, C;
+} RmsNorm;
+
 static void
 rms_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 {
-  const Norm *a = data;
+  const RmsNorm *a = data;
   gint64 row;
   gint i;
 
@@ -106,7 +112,7 @@ rms_piece (gpointer data, gint64 begin, gint64 end, gint thread)
     float inv = inverse_rms (x, a->C, a->eps);
 
     for (i = 0; i < a->C; i++)
-      y[i] = x[i] * inv * a->scale[i];
+      y[i] = x[i] * inv * a->weight[i];
   }
 }
 
@@ -114,7 +120,7 @@ void
 lf_cpu_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, C, NULL, NULL, NULL};
+  RmsNorm a = {y, x, weight, eps, ldy, ldx, C};
 
   lf_cpu_for (q, rows, PIECE_ROWS, rms_piece, &a);
 }

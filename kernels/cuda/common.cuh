@@ -154,6 +154,36 @@ lf_block_sum (float v, float *shared)
   return lf_warp_sum (lane < warps ? shared[lane] : 0);
 }
 
+/* The largest v, which are not negative; as lf_block_sum. */
+__device__ __forceinline__ float
+lf_block_max (float v, float *shared)
+{
+  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = (blockDim.x + 31) / 32;
+
+  v = lf_warp_max (v);
+  __syncthreads (); /* an earlier result has been read */
+  if (lane == 0)
+    shared[warp] = v;
+  __syncthreads ();
+  return lf_warp_max (lane < warps ? shared[lane] : 0);
+}
+
+#define LF_FP8_LARGEST 448.0f     /* of e4m3 */
+#define LF_FP8_SMALLEST 0x1p-100f /* what lies below counts as 0: its scale would be no float */
+
+/* The scale of FP8 values whose largest magnitude is given, and its inverse. */
+__device__ __forceinline__ float
+lf_fp8_scale (float most)
+{
+  return most > LF_FP8_SMALLEST ? most / LF_FP8_LARGEST : 1.0f;
+}
+
+__device__ __forceinline__ float
+lf_fp8_inverse (float most)
+{
+  return most > LF_FP8_SMALLEST ? LF_FP8_LARGEST / most : 1.0f;
+}
+
 /* as the CPU backend has them: kernels/cpu/vecmath.h */
 __device__ __forceinline__ float
 lf_sigmoid (float x)

@@ -114,8 +114,8 @@ gboolean lf_cuda_lt_open (LfCudaDevice *device, GError **error);
 void lf_cuda_lt_close (LfCudaDevice *device);
 
 /* linear.cu */
-void lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
-    LfEpilogue epilogue, const float *gate);
+void lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
 
 /* fp8.cu */
 void lf_cuda_quantize (
@@ -126,8 +126,7 @@ void lf_cuda_expand_frames (LfQueue *q, void *x, const void *cache, const float 
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
 
 /* transformer.cu */
-void lf_cuda_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
-    const float *shift, const float *scale, float one, gint rows, gint C, float eps);
+void lf_cuda_norm_modulate (LfQueue *q, const LfNorm *a);
 void lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps);
 void lf_cuda_qk_norm_rope (LfQueue *q, const LfQkNormRope *a);

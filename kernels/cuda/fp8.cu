@@ -7,11 +7,9 @@
 #include "kernels/cuda/common.cuh"
 
 #define THREADS 256
-#define LARGEST 448.0f     /* of e4m3 */
-#define SMALLEST 0x1p-100f /* what lies below counts as 0: its scale would be no float */
-#define VALUES 8           /* values of a chunk: 8 bytes of FP8, 16 or 32 of anything else */
-#define CHUNKS 8           /* chunks that a thread holds at most */
-#define HEAD_LANES 16      /* lanes that share a head of a token, a chunk each */
+#define VALUES 8      /* values of a chunk: 8 bytes of FP8, 16 or 32 of anything else */
+#define CHUNKS 8      /* chunks that a thread holds at most */
+#define HEAD_LANES 16 /* lanes that share a head of a token, a chunk each */
 
 /* VALUES values of 2 or 4 bytes, as they are. */
 template <typename T> struct Chunk
@@ -44,19 +42,6 @@ template <typename T> struct Chunk
   }
 };
 
-/* The scale of values whose largest magnitude is given, and its inverse. */
-__device__ __forceinline__ float
-fp8_scale (float most)
-{
-  return most > SMALLEST ? most / LARGEST : 1.0f;
-}
-
-__device__ __forceinline__ float
-fp8_inverse (float most)
-{
-  return most > SMALLEST ? LARGEST / most : 1.0f;
-}
-
 /* 8 bytes, aligned */
 template <typename T>
 __device__ __forceinline__ void
@@ -79,19 +64,6 @@ __device__ __forceinline__ float
 fp8_value (guint8 bits)
 {
   return __half2float (__half (__nv_cvt_fp8_to_halfraw (bits, __NV_E4M3)));
-}
-
-/* The largest v of a block of whole warps; `shared` (32). */
-__device__ __forceinline__ float
-block_max (float v, float *shared)
-{
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-
-  v = lf_warp_max (v);
-  if (lane == 0)
-    shared[warp] = v;
-  __syncthreads ();
-  return lf_warp_max (lane < warps ? shared[lane] : 0);
 }
 
 /* -------------------------------------------------------------- quantize */
@@ -120,14 +92,14 @@ quantize_chunks (guint8 *y, float *scale, const T *x, gsize rows, int n)
   for (int i = 0; i < CHUNKS; i++)
     if (lane + i * WIDTH < chunks)
       most = fmaxf (most, chunk[i].largest ());
-  most = WARPS == 1 ? lf_warp_max (most) : block_max (most, shared);
-  inverse = fp8_inverse (most);
+  most = WARPS == 1 ? lf_warp_max (most) : lf_block_max (most, shared);
+  inverse = lf_fp8_inverse (most);
 #pragma unroll
   for (int i = 0; i < CHUNKS; i++)
     if (lane + i * WIDTH < chunks)
       store_fp8 (y + (lane + i * WIDTH) * VALUES, chunk[i], inverse);
   if (lane == 0)
-    scale[row] = fp8_scale (most);
+    scale[row] = lf_fp8_scale (most);
 }
 
 /* A block a row of any length and alignment. */
@@ -142,12 +114,12 @@ quantize_any (guint8 *y, float *scale, const T *x, int n)
   y += (gsize) blockIdx.x * n;
   for (int i = threadIdx.x; i < n; i += blockDim.x)
     most = fmaxf (most, fabsf (lf_load (x + i)));
-  most = block_max (most, shared);
-  inverse = fp8_inverse (most);
+  most = lf_block_max (most, shared);
+  inverse = lf_fp8_inverse (most);
   for (int i = threadIdx.x; i < n; i += blockDim.x)
     y[i] = __nv_cvt_float_to_fp8 (lf_load (x + i) * inverse, __NV_SATFINITE, __NV_E4M3);
   if (threadIdx.x == 0)
-    scale[blockIdx.x] = fp8_scale (most);
+    scale[blockIdx.x] = lf_fp8_scale (most);
 }
 
 template <typename T>
@@ -227,9 +199,9 @@ compress_chunks (Frames a, const T *x)
   if (!mine)
     return;
   to = cache_item (a, item);
-  store_fp8 (a.cache + to * a.d + c, chunk, fp8_inverse (most));
+  store_fp8 (a.cache + to * a.d + c, chunk, lf_fp8_inverse (most));
   if (lane == 0)
-    a.scales[to] = fp8_scale (most);
+    a.scales[to] = lf_fp8_scale (most);
 }
 
 /* A warp a head of a token, any d. */
@@ -246,12 +218,12 @@ compress_any (Frames a, const T *x)
   for (int i = threadIdx.x % 32; i < a.d; i += 32)
     most = fmaxf (most, fabsf (lf_load (x + item * a.d + i)));
   most = lf_warp_max (most);
-  inverse = fp8_inverse (most);
+  inverse = lf_fp8_inverse (most);
   for (int i = threadIdx.x % 32; i < a.d; i += 32)
     a.cache[to * a.d + i] =
         __nv_cvt_float_to_fp8 (lf_load (x + item * a.d + i) * inverse, __NV_SATFINITE, __NV_E4M3);
   if (threadIdx.x % 32 == 0)
-    a.scales[to] = fp8_scale (most);
+    a.scales[to] = lf_fp8_scale (most);
 }
 
 /* A thread a chunk. */

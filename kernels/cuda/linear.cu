@@ -257,61 +257,79 @@ linear_act (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const T *x, gint rows
   plain<T> (q, w, y, ldy, x, rows, f);
 }
 
-/* Activations are quantised here, a scale a row. */
+/* What a layer reads: activations, or FP8 with a scale a row. */
+struct Input
+{
+  const void *x;
+  const float *scale; /* NULL: x is activations */
+  gint rows;
+};
+
+/* Quantises activations, a scale a row; x is NULL after a failure. */
+static Input
+quantized (LfQueue *q, const LfLinear *w, const Input &in)
+{
+  gsize bytes = ((gsize) in.rows * w->n_in + 255) & ~(gsize) 255;
+  guint8 *x8 = static_cast<guint8 *> (
+      lf_cuda_scratch (q, LF_CUDA_SCRATCH_FP8, bytes + (gsize) in.rows * sizeof (float)));
+  float *scale = reinterpret_cast<float *> (x8 + bytes);
+
+  if (x8)
+    lf_cuda_quantize (q, x8, scale, in.x, q->backend->act, in.rows, w->n_in);
+  return {x8, scale, in.rows};
+}
+
 template <typename T, typename Y>
 static void
-linear_fp8 (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const T *x, gint rows, Finish f)
+linear_fp8 (LfQueue *q, const LfLinear *w, Y *y, gint ldy, Input in, Finish f)
 {
-  gsize bytes = ((gsize) rows * w->n_in + 255) & ~(gsize) 255;
-  guint8 *x8 = static_cast<guint8 *> (
-      lf_cuda_scratch (q, LF_CUDA_SCRATCH_FP8, bytes + (gsize) rows * sizeof (float)));
-  float *x_scale = reinterpret_cast<float *> (x8 + bytes);
-
-  if (!x8)
+  if (!in.scale)
+    in = quantized (q, w, in);
+  if (!in.x)
     return;
-  lf_cuda_quantize (q, x8, x_scale, x, q->backend->act, rows, w->n_in);
   if (q->backend->act == LF_DTYPE_BF16) {
     Finish rest = f;
-    LfLtProduct p = ask_for (w, x8, rows, &rest);
+    LfLtProduct p = ask_for (w, in.x, in.rows, &rest);
 
     /* scales of rows and columns inside the product are Hopper's alone */
-    p.x_scale = x_scale;
+    p.x_scale = in.scale;
     if (q->device->capability == 90 && !q->device->avoid_sm90 && multiply<T> (q, &p, y, ldy, rest))
       return;
     p.x_scale = NULL;
     p.bias = p.gelu = FALSE;
     rest = f;
-    rest.row_scale = x_scale;
+    rest.row_scale = in.scale;
     rest.w_scale = w->scale;
     if (q->error || multiply<T> (q, &p, y, ldy, rest))
       return;
   }
-  f.row_scale = x_scale;
+  f.row_scale = in.scale;
   f.w_scale = w->scale;
   if (!q->error)
-    plain<T> (q, w, y, ldy, reinterpret_cast<const __nv_fp8_e4m3 *> (x8), rows, f);
+    plain<T> (q, w, y, ldy, static_cast<const __nv_fp8_e4m3 *> (in.x), in.rows, f);
 }
 
-template <typename T>
+template <typename T, typename Y>
 static void
-linear_to (LfQueue *q, const LfLinear *w, void *y, gint ldy, const T *x, gint rows, const Finish &f)
+linear_to (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const Input &in, const Finish &f)
 {
-  bool fp8 = w->dtype == LF_DTYPE_F8_E4M3;
-
-  if (f.epilogue == LF_EPILOGUE_RESIDUAL)
-    (fp8 ? linear_fp8<T, float> : linear_act<T, float>) (q, w, static_cast<float *> (y), ldy, x,
-        rows, f);
+  if (w->dtype == LF_DTYPE_F8_E4M3)
+    linear_fp8<T> (q, w, y, ldy, in, f);
   else
-    (fp8 ? linear_fp8<T, T> : linear_act<T, T>) (q, w, static_cast<T *> (y), ldy, x, rows, f);
+    linear_act<T> (q, w, y, ldy, static_cast<const T *> (in.x), in.rows, f);
 }
 
 void
-lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x, gint rows,
-    LfEpilogue epilogue, const float *gate)
+lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
 {
   Finish f = {epilogue, w->bias, gate, NULL, NULL};
+  Input in = {x, x_scale, rows};
 
   if (q->error || rows <= 0 || w->n_out <= 0)
     return;
-  LF_CUDA_ACT (q, linear_to (q, w, y, ldy, static_cast<const T *> (x), rows, f));
+  if (epilogue == LF_EPILOGUE_RESIDUAL)
+    LF_CUDA_ACT (q, linear_to<T> (q, w, static_cast<float *> (y), ldy, in, f));
+  else
+    LF_CUDA_ACT (q, linear_to<T> (q, w, static_cast<T *> (y), ldy, in, f));
 }

@@ -2,6 +2,8 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <cuda_fp8.h>
+
 #include "kernels/cuda/common.cuh"
 
 #define THREADS 256
@@ -88,6 +90,7 @@ typedef struct
   const float *shift, *scale;
   float one, eps;
   gint ldy, ldx, rows, C;
+  float *y_scale;    /* NULL, or y is e4m3 */
   float *sum;        /* x where something is added to it, */
   const void *add;   /* and what: (rows, C) act */
   const float *gate; /* NULL: 1 */
@@ -100,9 +103,32 @@ row_sum (float v, float *shared)
   return WARPS == 1 ? lf_warp_sum (v) : lf_block_sum (v, shared);
 }
 
+template <int WARPS>
+__device__ __forceinline__ float
+row_max (float v, float *shared)
+{
+  return WARPS == 1 ? lf_warp_max (v) : lf_block_max (v, shared);
+}
+
+/* N values in e4m3, aligned to N bytes. */
+template <int N>
+__device__ __forceinline__ void
+store_fp8 (guint8 *y, const float (&v)[N], float inverse)
+{
+  unsigned short pairs[N / 2];
+
+#pragma unroll
+  for (int i = 0; i < N / 2; i++)
+    pairs[i] = __nv_cvt_float2_to_fp8x2 (
+        make_float2 (v[2 * i] * inverse, v[2 * i + 1] * inverse), __NV_SATFINITE, __NV_E4M3);
+#pragma unroll
+  for (int i = 0; i < N / 4; i++)
+    reinterpret_cast<unsigned *> (y)[i] = pairs[2 * i] | (unsigned) pairs[2 * i + 1] << 16;
+}
+
 /* WARPS warps a row, whose values stay in registers: up to PACKS packs a thread. X is the type
  * of x, T of y. */
-template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD>
+template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD, bool FP8>
 static __global__ void
 norm_packs (Norm a)
 {
@@ -153,6 +179,7 @@ norm_packs (Norm a)
       for (int j = 0; j < N; j++)
         sum += (v[i][j] - mean) * (v[i][j] - mean);
   inv = 1.0f / sqrtf (row_sum<WARPS> (sum, shared) / a.C + a.eps);
+  sum = 0; /* from here on the largest magnitude */
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs) {
@@ -167,28 +194,39 @@ norm_packs (Norm a)
         v[i][j] = (v[i][j] - mean) * inv * (a.one + scale[j]);
         if (CENTER)
           v[i][j] += shift[j];
+        sum = fmaxf (sum, fabsf (v[i][j]));
       }
-      store_values (y + c, v[i]);
+      if (!FP8)
+        store_values (y + c, v[i]);
     }
+  if constexpr (FP8) {
+    float most = row_max<WARPS> (sum, shared), inverse = lf_fp8_inverse (most);
+
+    if (lane == 0)
+      a.y_scale[row] = lf_fp8_scale (most);
+#pragma unroll
+    for (int i = 0; i < PACKS; i++)
+      if (lane + i * WIDTH < packs)
+        store_fp8 ((guint8 *) a.y + row * a.C + (lane + i * WIDTH) * N, v[i], inverse);
+  }
 }
 
-/* A block a row of any width and alignment, which is read again for each pass. Where y is x,
- * a thread writes only what it alone reads. */
+/* A block a row of any width and alignment, which is read again for each pass. Where y is x or
+ * what is added to it, a thread writes only what it alone reads. */
 template <typename X, typename T, bool CENTER, bool ADD>
 static __global__ void
 norm_any (Norm a)
 {
   __shared__ float shared[32];
-  const X *x = (const X *) a.x + (gsize) blockIdx.x * a.ldx;
-  T *y = (T *) a.y + (gsize) blockIdx.x * a.ldy;
+  const gsize row = blockIdx.x;
+  const X *x = (const X *) a.x + row * a.ldx;
   float sum = 0, mean = 0, inv;
 
   if constexpr (ADD) {
-    const T *add = (const T *) a.add + (gsize) blockIdx.x * a.C;
+    const T *add = (const T *) a.add + row * a.C;
 
-    /* a thread reads later what it writes here */
     for (int i = threadIdx.x; i < a.C; i += blockDim.x)
-      a.sum[(gsize) blockIdx.x * a.C + i] += (a.gate ? a.gate[i] : 1) * lf_load (add + i);
+      a.sum[row * a.C + i] += (a.gate ? a.gate[i] : 1) * lf_load (add + i);
   }
   if (CENTER) {
     for (int i = threadIdx.x; i < a.C; i += blockDim.x)
@@ -202,12 +240,26 @@ norm_any (Norm a)
     sum += v * v;
   }
   inv = 1.0f / sqrtf (lf_block_sum (sum, shared) / a.C + a.eps);
+  auto normed = [&] (int i) {
+    return (lf_load (x + i) - mean) * inv * (a.one + a.scale[i]) + (CENTER ? a.shift[i] : 0.0f);
+  };
+  if (!a.y_scale) {
+    for (int i = threadIdx.x; i < a.C; i += blockDim.x)
+      lf_store ((T *) a.y + row * a.ldy + i, normed (i));
+    return;
+  }
+  sum = 0;
   for (int i = threadIdx.x; i < a.C; i += blockDim.x)
-    lf_store (y + i,
-        (lf_load (x + i) - mean) * inv * (a.one + a.scale[i]) + (CENTER ? a.shift[i] : 0.0f));
+    sum = fmaxf (sum, fabsf (normed (i)));
+  sum = lf_block_max (sum, shared);
+  if (threadIdx.x == 0)
+    a.y_scale[row] = lf_fp8_scale (sum);
+  for (int i = threadIdx.x; i < a.C; i += blockDim.x)
+    ((guint8 *) a.y)[row * a.C + i] =
+        __nv_cvt_float_to_fp8 (normed (i) * lf_fp8_inverse (sum), __NV_SATFINITE, __NV_E4M3);
 }
 
-template <typename X, typename T, bool CENTER, bool ADD>
+template <typename X, typename T, bool CENTER, bool ADD, bool FP8>
 static void
 launch_norm (LfQueue *q, const Norm *a)
 {
@@ -216,25 +268,37 @@ launch_norm (LfQueue *q, const Norm *a)
                && aligned (16, a->x, a->y, a->scale, a->shift, a->add, a->gate);
 
   if (packs && a->C / N <= 32 * 6)
-    norm_packs<X, T, 1, 6, CENTER, ADD><<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
+    norm_packs<X, T, 1, 6, CENTER, ADD, FP8>
+        <<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
   else if (packs && a->C / N <= 256 * 8)
-    norm_packs<X, T, 8, 8, CENTER, ADD><<<a->rows, 256, 0, q->stream>>> (*a);
+    norm_packs<X, T, 8, 8, CENTER, ADD, FP8><<<a->rows, 256, 0, q->stream>>> (*a);
   else
     norm_any<X, T, CENTER, ADD><<<a->rows, THREADS, 0, q->stream>>> (*a);
 }
 
-void
-lf_cuda_norm_modulate (LfQueue *q, void *y, float *x, const void *add, const float *gate,
-    const float *shift, const float *scale, float one, gint rows, gint C, float eps)
+template <typename T>
+static void
+launch_modulate (LfQueue *q, const Norm *a)
 {
-  Norm a = {y, x, shift, scale, one, eps, C, C, rows, C, x, add, gate};
-
-  if (q->error || rows <= 0 || C <= 0)
-    return;
-  if (add)
-    LF_CUDA_ACT (q, launch_norm<float, T, true, true> (q, &a));
+  if (a->add && a->y_scale)
+    launch_norm<float, T, true, true, true> (q, a);
+  else if (a->add)
+    launch_norm<float, T, true, true, false> (q, a);
+  else if (a->y_scale)
+    launch_norm<float, T, true, false, true> (q, a);
   else
-    LF_CUDA_ACT (q, launch_norm<float, T, true, false> (q, &a));
+    launch_norm<float, T, true, false, false> (q, a);
+}
+
+void
+lf_cuda_norm_modulate (LfQueue *q, const LfNorm *a)
+{
+  Norm b = {a->y, a->x, a->shift, a->scale, a->one, a->eps, a->C, a->C, a->rows, a->C, a->y_scale,
+      a->x, a->add, a->gate};
+
+  if (q->error || a->rows <= 0 || a->C <= 0)
+    return;
+  LF_CUDA_ACT (q, launch_modulate<T> (q, &b));
   LF_CUDA_LAUNCHED (q, "norm_modulate");
 }
 
@@ -242,14 +306,14 @@ void
 lf_cuda_rms_norm (LfQueue *q, void *y, gint ldy, const void *x, LfDType dtype, gint ldx,
     const float *weight, gint rows, gint C, float eps)
 {
-  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, rows, C, NULL, NULL, NULL};
+  Norm a = {y, x, NULL, weight, 0, eps, ldy, ldx, rows, C, NULL, NULL, NULL, NULL};
 
   if (q->error || rows <= 0 || C <= 0)
     return;
   if (dtype == LF_DTYPE_F32)
-    LF_CUDA_ACT (q, launch_norm<float, T, false, false> (q, &a));
+    LF_CUDA_ACT (q, launch_norm<float, T, false, false, false> (q, &a));
   else
-    LF_CUDA_ACT (q, launch_norm<T, T, false, false> (q, &a));
+    LF_CUDA_ACT (q, launch_norm<T, T, false, false, false> (q, &a));
   LF_CUDA_LAUNCHED (q, "rms_norm");
 }
 

@@ -13,7 +13,8 @@ typedef struct
   LfDType dtype;
   LfEpilogue epilogue;
   gboolean bias, gate;
-  gint gap; /* ldy - n_out */
+  gint gap;       /* ldy - n_out */
+  gboolean given; /* x comes in FP8 */
 } Linear;
 
 /* ------------------------------------------------------------------ linear */
@@ -49,13 +50,24 @@ linear (Ck *c, const Linear *a, gboolean loose)
   gint ldy = a->n_out + a->gap, i;
   float *values = fp8 ? NULL : g_new (float, (gsize) a->n_out * a->n_in + 1);
   CkBuffer *x, *w, *y, *bias = NULL, *gate = NULL, *scale = NULL;
+  CkBuffer *x_scale = NULL;
   gsize j;
 
   ck_begin (c, "rows=%d n_out=%d n_in=%d %s %s%s%s ldy=%d%s", a->rows, a->n_out, a->n_in,
       lf_dtype_name (a->dtype), names[a->epilogue], a->bias ? " bias" : "", a->gate ? " gate" : "",
-      ldy, loose ? " rounded" : "");
-  x = ck_in (c, CK_ACT, "x", a->rows, a->n_in, fp8 || a->rows < 3 ? CK_NORMAL : CK_MIXED);
-  if (fp8 && !loose)
+      ldy,
+      a->given ? " given"
+      : loose  ? " rounded"
+               : "");
+  x = a->given
+          ? ck_weight (c, LF_DTYPE_F8_E4M3, "x", a->rows, a->n_in, NULL)
+          : ck_in (c, CK_ACT, "x", a->rows, a->n_in, fp8 || a->rows < 3 ? CK_NORMAL : CK_MIXED);
+  if (a->given) {
+    x_scale = ck_in (c, CK_F32, "x_scale", a->rows, 1, CK_NORMAL);
+    for (i = 0; i < a->rows; i++)
+      x_scale->values[i] = (0.5f + fabsf (x_scale->values[i])) / 120;
+  }
+  if (fp8 && !loose && !a->given)
     fill_fp8_rows (c, x->values, a->rows, a->n_in);
   for (j = 0; values && j < (gsize) a->n_out * a->n_in; j++)
     values[j] = ck_random_normal (c) / sqrtf (a->n_in);
@@ -79,23 +91,23 @@ linear (Ck *c, const Linear *a, gboolean loose)
   c->flops = 2.0 * a->rows * a->n_out * a->n_in;
   CK_RUN (c, LfLinear layer = {a->dtype, ck_at (w), scale ? ck_at (scale) : NULL,
                  bias ? ck_at (bias) : NULL, a->n_out, a->n_in};
-          ops->linear (q, &layer, ck_at (y), ldy, ck_at (x), a->rows, a->epilogue,
-              gate ? ck_at (gate) : NULL));
+          ops->linear (q, &layer, ck_at (y), ldy, ck_at (x), x_scale ? ck_at (x_scale) : NULL,
+              a->rows, a->epilogue, gate ? ck_at (gate) : NULL));
 }
 
 static void
 bench_linear (Ck *c)
 {
   static const Linear cases[] = {
-      {4608, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {4608, 1536, 1536, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0},
-      {4608, 4608, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {4608, 8960, 1536, 0, LF_EPILOGUE_GELU, TRUE, FALSE, 0},
-      {4608, 1536, 8960, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0},
-      {4608, 64, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {78, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {1, 9216, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {77, 10240, 4096, 0, LF_EPILOGUE_GELU, FALSE, FALSE, 0},
+      {4608, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {4608, 1536, 1536, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0, FALSE},
+      {4608, 4608, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {4608, 8960, 1536, 0, LF_EPILOGUE_GELU, TRUE, FALSE, 0, FALSE},
+      {4608, 1536, 8960, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0, FALSE},
+      {4608, 64, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {78, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {1, 9216, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {77, 10240, 4096, 0, LF_EPILOGUE_GELU, FALSE, FALSE, 0, FALSE},
   };
   guint i;
 
@@ -135,7 +147,8 @@ check_dtype (Ck *c, LfDType dtype)
           FALSE,
           (i + epilogue) % 4 == 1   ? 8
           : (i + epilogue) % 4 == 3 ? 5
-                                    : 0};
+                                    : 0,
+          FALSE};
 
       if (c->quick && epilogue % 3 != i % 3)
         continue;
@@ -147,6 +160,10 @@ check_dtype (Ck *c, LfDType dtype)
       }
       if (dtype == LF_DTYPE_F8_E4M3 && c->precision == LF_PRECISION_FP8 && a.n_in >= 64)
         linear (c, &a, TRUE);
+      if (dtype == LF_DTYPE_F8_E4M3) {
+        a.given = TRUE;
+        linear (c, &a, FALSE);
+      }
     }
   }
 }
@@ -155,9 +172,9 @@ void
 ck_check_linear (Ck *c)
 {
   static const Linear large[] = {
-      {4608, 1536, 512, LF_DTYPE_BF16, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0},
-      {520, 1536, 8960, LF_DTYPE_BF16, LF_EPILOGUE_NONE, TRUE, FALSE, 0},
-      {1000, 1024, 1032, LF_DTYPE_F32, LF_EPILOGUE_GELU, TRUE, FALSE, 8},
+      {4608, 1536, 512, LF_DTYPE_BF16, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0, FALSE},
+      {520, 1536, 8960, LF_DTYPE_BF16, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
+      {1000, 1024, 1032, LF_DTYPE_F32, LF_EPILOGUE_GELU, TRUE, FALSE, 8, FALSE},
   };
   guint i;
 
@@ -168,7 +185,7 @@ ck_check_linear (Ck *c)
   if (c->precision == LF_PRECISION_FP8 || c->exact)
     check_dtype (c, LF_DTYPE_F8_E4M3);
   if (c->precision == LF_PRECISION_FP8) {
-    Linear wide = {4608, 1536, 1536, LF_DTYPE_F8_E4M3, LF_EPILOGUE_GELU, TRUE, FALSE, 0};
+    Linear wide = {4608, 1536, 1536, LF_DTYPE_F8_E4M3, LF_EPILOGUE_GELU, TRUE, FALSE, 0, FALSE};
 
     if (!c->quick) {
       linear (c, &wide, FALSE);

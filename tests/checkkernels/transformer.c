@@ -17,15 +17,17 @@ typedef enum
   ADDED_NOTHING,
   ADDED_PLAIN,
   ADDED_GATED,
-  ADDED_IN_PLACE
+  ADDED_IN_PLACE,
+  ADDED_FOR_FP8
 } Added;
 
 static void
 norm_modulate (
     Ck *c, gint rows, gint C, float one, CkFill fill, float mean, Added added, gsize shift_by)
 {
-  static const char *const names[] = {"", " of a sum", " of a gated sum", " in place of the other"};
-  CkBuffer *x, *shift, *scale, *y, *add = NULL, *gate = NULL;
+  static const char *const names[] = {
+      "", " of a sum", " of a gated sum", " in place of the other", " of a sum, in FP8"};
+  CkBuffer *x, *shift, *scale, *y, *add = NULL, *gate = NULL, *y_scale = NULL;
   gsize i;
 
   ck_begin (c, "rows=%d C=%d one=%g%s%s%s%s", rows, C, one, fill == CK_MIXED ? " mixed" : "",
@@ -34,7 +36,7 @@ norm_modulate (
   x = added ? ck_inout (c, CK_F32, "x", rows, C, fill) : ck_in (c, CK_F32, "x", rows, C, fill);
   if (added == ADDED_GATED || added == ADDED_IN_PLACE)
     gate = ck_in (c, CK_F32, "gate", 1, C, CK_NORMAL);
-  if (added == ADDED_PLAIN || added == ADDED_GATED)
+  if (added == ADDED_PLAIN || added == ADDED_GATED || added == ADDED_FOR_FP8)
     add = ck_in (c, CK_ACT, "add", rows, C, CK_NORMAL);
   for (i = 0; i < x->count && mean != 0; i++)
     x->values[i] += mean;
@@ -43,13 +45,28 @@ norm_modulate (
   if (added == ADDED_IN_PLACE)
     add = y = ck_inout (c, CK_ACT, "y", rows, C, CK_NORMAL);
   else
-    y = ck_out (c, CK_ACT, "y", rows, C);
+    y = ck_out (c, added == ADDED_FOR_FP8 ? CK_BYTES : CK_ACT, "y", rows, C);
+  if (added == ADDED_FOR_FP8) {
+    y_scale = ck_out (c, CK_F32, "scale", rows, 1);
+    /* a value between two codes may go either way */
+    y->off = 1;
+  }
   /* the mean's rounding is one of the large values */
   c->slack = mean != 0 ? 20 : 1;
   c->bytes =
       (double) x->count * (sizeof (float) + lf_dtype_size (c->tested.be->act)) * (added ? 2 : 1);
-  CK_RUN (c, ops->norm_modulate (q, ck_at (y), ck_at (x), add ? ck_at (add) : NULL,
-                 gate ? ck_at (gate) : NULL, ck_at (shift), ck_at (scale), one, rows, C, 1e-6f));
+  CK_RUN (c, LfNorm norm = {.x = ck_at (x),
+                 .add = add ? ck_at (add) : NULL,
+                 .gate = gate ? ck_at (gate) : NULL,
+                 .shift = ck_at (shift),
+                 .scale = ck_at (scale),
+                 .one = one,
+                 .y = ck_at (y),
+                 .y_scale = y_scale ? ck_at (y_scale) : NULL,
+                 .rows = rows,
+                 .C = C,
+                 .eps = 1e-6f};
+          ops->norm_modulate (q, &norm));
 }
 
 void
@@ -60,6 +77,7 @@ ck_check_norm_modulate (Ck *c)
   if (c->bench) {
     norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, ADDED_NOTHING, 0);
     norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, ADDED_IN_PLACE, 0);
+    norm_modulate (c, 4608, 1536, 1, CK_NORMAL, 0, ADDED_FOR_FP8, 0);
     return;
   }
   for (i = 0; i < ck_cases (c, G_N_ELEMENTS (rows_and_channels)); i++) {
@@ -70,6 +88,7 @@ ck_check_norm_modulate (Ck *c)
     norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_GATED, 1);
     if (C > 1) {
       norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_IN_PLACE, 0);
+      norm_modulate (c, rows, C, 1, CK_NORMAL, 0, ADDED_FOR_FP8, 0);
       norm_modulate (c, rows, C, 1, CK_NORMAL, 100, ADDED_NOTHING, 0);
     }
   }

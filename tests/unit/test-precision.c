@@ -114,13 +114,16 @@ test_linear (void)
   g_autofree float *bias = random_floats (rand, N_OUT), *y = g_new (float, ROWS *N_OUT);
   g_autofree float *expected = g_new (float, ROWS *N_OUT);
   g_autofree guint8 *w8 = g_new (guint8, N_OUT * N_IN), *x8 = g_new (guint8, ROWS * N_IN);
-  float w_scale[N_OUT], x_scale[ROWS];
+  float w_scale[N_OUT], x_scale[ROWS], given[ROWS * N_OUT];
   LfLinear layer = {LF_DTYPE_F8_E4M3, w8, w_scale, bias, N_OUT, N_IN};
   gint i, j, k;
 
   f.be->ops->quantize (f.q, w8, w_scale, w, LF_DTYPE_F32, N_OUT, N_IN);
   f.be->ops->quantize (f.q, x8, x_scale, x, LF_DTYPE_F32, ROWS, N_IN);
-  f.be->ops->linear (f.q, &layer, y, N_OUT, x, ROWS, LF_EPILOGUE_NONE, NULL);
+  f.be->ops->linear (f.q, &layer, y, N_OUT, x, NULL, ROWS, LF_EPILOGUE_NONE, NULL);
+  /* the same from what is in FP8 already */
+  f.be->ops->linear (f.q, &layer, given, N_OUT, x8, x_scale, ROWS, LF_EPILOGUE_NONE, NULL);
+  g_assert_cmpmem (given, sizeof (given), y, sizeof (given));
   lf_dtype_convert (w, LF_DTYPE_F32, w8, LF_DTYPE_F8_E4M3, N_OUT * N_IN);
   lf_dtype_convert (x, LF_DTYPE_F32, x8, LF_DTYPE_F8_E4M3, ROWS * N_IN);
   for (i = 0; i < ROWS; i++)
