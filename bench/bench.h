@@ -72,7 +72,7 @@ typedef struct
   BenchVideo *videos;             /* (warm_videos + videos) */
   const BenchVideo *median;       /* one of those that count */
   double rate, rate_generate;     /* pictures a second of it, without its warm chunks */
-  BenchProfile *profile;          /* (chunks) */
+  BenchProfile *profile;          /* (chunks), or NULL */
   BenchTrace trace;               /* of one more video, where one is wanted */
   LfStats stats;
   LfMemory memory;

@@ -242,6 +242,9 @@ time_prompt (const Bench *b, GError **error)
   return chunk != NULL;
 }
 
+/* Longer videos are not taken apart: each chunk has some thousand marks. */
+#define PROFILED_CHUNKS 100
+
 /* One more video, whose times tell shares only: marks cost time. */
 static gboolean
 make_profile (const Bench *b, GError **error)
@@ -250,6 +253,8 @@ make_profile (const Bench *b, GError **error)
   BenchVideo video = {0};
   gboolean ok;
 
+  if (b->options->chunks > PROFILED_CHUNKS)
+    return TRUE;
   b->result->profile = g_new0 (BenchProfile, b->options->chunks);
   lf_stream_set_profiling (b->stream, TRUE);
   lf_stream_read_profile (b->stream, nothing);

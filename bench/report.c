@@ -169,7 +169,8 @@ bench_print (const BenchResult *r)
       r->config.relative ? ", relative" : "", r->config.cache_fp8 ? ", FP8 cache" : "", o->seed,
       r->tokens, o->no_decoder ? ", not decoded" : "");
   print_chunks (r);
-  print_profile (r);
+  if (r->profile)
+    print_profile (r);
   printf ("load %.2f s, text %.1f ms, first pictures %.2f s after opening, %.1f ms after a new "
           "prompt\n",
       r->load_s, 1e3 * r->prompt_text_s, r->first_s, 1e3 * r->prompt_s);
@@ -353,7 +354,8 @@ bench_write_json (const BenchResult *result, GError **error)
   put_settings (b, result);
   put_figures (b, result);
   put_videos (b, result);
-  put_profile (b, result);
+  if (result->profile)
+    put_profile (b, result);
   json_builder_end_object (b);
   root = json_builder_get_root (b);
   json_generator_set_root (generator, root);
