@@ -13,15 +13,22 @@ import world as W
 RGB = {"red": (.90, .13, .12), "orange": (.98, .52, .08), "yellow": (.99, .85, .14), "green": (.15, .68, .22),
        "blue": (.13, .34, .92), "purple": (.55, .20, .78), "pink": (.98, .46, .70), "white": (.96, .96, .96),
        "black": (.10, .10, .12), "brown": (.52, .31, .15)}
-WINDOW = 88   # pixels; covers 2.2 x the largest radius at the nearest zoom
+WINDOW = 96   # pixels; covers 2.5 x the largest radius at the nearest zoom
 (FLOAT, BOUNCE, ROLL, DRIFT, RISE, CIRCLE, SPIN, FLAP) = range(8)
 (BALL, CUBE, RING, STAR, BALLOON, BOAT, BIRD, CAR) = range(8)
 GROUND = 0.60
 
 
-def wrap(x, half):
-    """Leave on one side, enter on the other."""
-    return (x + half) % (2 * half) - half
+ACROSS, ALONG = 3.8, 2.8   # a thing that has moved so far is back: sideways, upwards
+
+
+def wrap(x, length):
+    return x - length * torch.round(x / length)
+
+
+def grid(x):
+    """To the nearest corner of a latent."""
+    return (x / W.LATENT).round() * W.LATENT
 
 
 def pose(s, j, t):
@@ -29,44 +36,60 @@ def pose(s, j, t):
     kind, _, motion, side = (s.who[j][:, i:i + 1] for i in range(4))
     ux, up = s.u[:, (W.X1, W.X2)[j]][:, None], s.u[:, (W.PHASE1, W.PHASE2)[j]][:, None]
     two = (s.count == 2)[:, None]
-    r = (0.25 + 0.05 * s.u[:, W.SIZE][:, None]) * torch.where(two, 0.85, 1.0)
-    r = torch.where(kind >= BALLOON, r * 1.12, r)
-    x0 = (ux - 0.5) * torch.where(two, 0.8, 1.8) + torch.where(two, (-0.7, 0.7)[j], 0.0)
-    side = side.float()
+    zero, side = torch.zeros_like(t), side.float()
     is_ = lambda m: motion == m
-    zero = torch.zeros_like(t)
+    r = torch.where(two, 0.28, 0.32) * torch.where(kind >= BALLOON, 1.1, 1.0)
+    x0 = grid((ux - 0.5) * torch.where(two, 0.6, 1.8) + torch.where(two, (-0.7, 0.7)[j], 0.0))
     grounded = (kind == BOAT) | (kind == CAR)
-    air = -0.28 + 0.35 * (up - 0.5)
+    air = torch.where(up < 0.5, -0.4, -0.2) + 0.05 * torch.sin(2 * math.pi * t / 2.5)
     ground = torch.where(kind == BOAT, 0.42, GROUND)
-    foot = ground - torch.where(kind == BOAT, 0.55, torch.where(kind == CAR, 0.62, 1.0)) * r
-    bob = 0.045 * torch.sin(2 * math.pi * (t / 3.0 + up))
+    foot = GROUND - r
     x = x0 + zero
-    y = torch.where(grounded, foot, air + bob) + zero
-    angle = torch.where(kind == BOAT, 0.07 * torch.sin(2 * math.pi * (t / 2.5 + up)), zero)
-    squash, part = zero + 1, t
+    y = torch.where(grounded, torch.where(kind == BOAT, 0.2, 0.4), air)
+    angle = torch.where(kind == BOAT, 0.07 * torch.sin(2 * math.pi * t / 2.5), zero)
+    squash = zero + 1
     facing = side + zero
     # Along the ground or through the air.
-    half = 1.6 + 1.15 * r
-    along = wrap((ux - 0.5) * 2 * half + side * 0.45 * t, half)
-    x = torch.where(is_(ROLL) | is_(DRIFT), along, x)
+    x = torch.where(is_(ROLL) | is_(DRIFT), wrap(x0 + side * W.STRIDE * t, ACROSS), x)
     y = torch.where(is_(ROLL), foot, y)
-    angle = torch.where(is_(ROLL), ((ux - 0.5) * 2 * half + side * 0.45 * t) / r, angle)
+    angle = torch.where(is_(ROLL), side * 2 * math.pi * t / 3.75, angle)
     # Up and away, then in again from below.
-    tall = 1.0 + 1.2 * r
-    x = torch.where(is_(RISE), x0 + 0.05 * torch.sin(t * 1.1 + 6.283 * ux), x)
-    y = torch.where(is_(RISE), -wrap((up - 0.5) * 2 * tall + 0.35 * t, tall), y)
+    y = torch.where(is_(RISE), wrap(0.2 - W.STRIDE * t, ALONG), y)
     # A ball's parabola, pressed flat where it meets the ground.
-    beat = W.fract(t / 1.25 + up)
+    beat = W.fract(t / 1.25 + 0.5)
     lift = 4 * beat * (1 - beat)
     squash = torch.where(is_(BOUNCE), 1 - 0.22 * torch.exp(-lift / 0.10), squash)
-    y = torch.where(is_(BOUNCE), foot - 0.78 * lift + r * (1 - squash), y)
-    turn = 2 * math.pi * (t / 4.0 + up)
-    x = torch.where(is_(CIRCLE), x0 * 0.6 + 0.5 * torch.cos(turn), x)
-    y = torch.where(is_(CIRCLE), -0.12 + 0.42 * torch.sin(turn), y)
+    y = torch.where(is_(BOUNCE), foot - 0.6 * lift + r * (1 - squash), y)
+    turn = 2 * math.pi * t / 3.75
+    x = torch.where(is_(CIRCLE), grid(x0 * 0.6) + 0.5 * torch.cos(turn), x)
+    y = torch.where(is_(CIRCLE), -0.1 + 0.4 * torch.sin(turn), y)
     facing = torch.where(is_(CIRCLE), torch.where(torch.sin(turn) > 0, -1.0, 1.0), facing)
-    angle = torch.where(is_(SPIN), 2 * math.pi * (t / 2.5 + up), angle)
+    angle = torch.where(is_(SPIN), 2 * math.pi * t / 2.5, angle)
     return dict(x=x, y=y, r=r + zero, angle=angle, squash=squash, facing=facing,
-                part=t + up, ground=ground + zero, spin=is_(SPIN) + zero)
+                part=t + zero, ground=ground + zero, spin=is_(SPIN) + zero)
+
+
+def copies(s, j, p):
+    """The pose, and where a motion leaves the picture, the pose that enters it meanwhile: (pose, mask [B])."""
+    motion = s.who[j][:, 2:3]
+    across, along = (motion == ROLL) | (motion == DRIFT), motion == RISE
+    dx = torch.where(across, torch.where(p["x"] > 0, -ACROSS, ACROSS), 0.0)
+    dy = torch.where(along, torch.where(p["y"] > 0, -ALONG, ALONG), 0.0)
+    return (p, s.count > j), (dict(p, x=p["x"] + dx, y=p["y"] + dy), (s.count > j) & (across | along)[:, 0])
+
+
+def near(s, t, height, width):
+    """Share of each cell of a height x width grid that belongs to an actor: [B, T, height, width]."""
+    view = W.View(s, t)
+    y = (torch.arange(height, device=t.device) + 0.5) * 2 / height - 1
+    x = ((torch.arange(width, device=t.device) + 0.5) * 2 / width - 1) * W.WIDTH / W.HEIGHT
+    out = torch.zeros(*t.shape, height, width, device=t.device)
+    for j in range(2):
+        for p, here in copies(s, j, pose(s, j, t)):
+            e = lambda k: p[k][..., None, None]
+            d = torch.maximum((x / view.zoom - e("x")).abs(), (y[:, None] / view.zoom - e("y")).abs()) / e("r")
+            out = torch.maximum(out, ((1.35 - d) * 3).clamp(0, 1) * here.view(-1, 1, 1, 1))
+    return out
 
 
 def paint(canvas, s, t):
@@ -74,17 +97,18 @@ def paint(canvas, s, t):
     b, n, _, h, w = canvas.shape
     view = W.View(s, t)
     zoom = view.zoom[..., 0, 0].expand(b, n)
-    poses = [pose(s, j, t) for j in range(2)]
-    for j, p in enumerate(poses):
-        here = (s.count > j).float().view(-1, 1, 1, 1)
+    stamps = [(j, p, here) for j in range(2) for p, here in copies(s, j, pose(s, j, t))]
+    for j, p, here in stamps:
         e = lambda k: p[k][..., None, None]
         height = (e("ground") - e("y") - e("r")).clamp(min=0)
         wide = e("r") * (1.0 + 0.35 * height)
-        shade = 0.42 / (1 + 2.2 * height) * (1 - 0.5 * view.night) * here
+        # A thing that comes up from below has none yet.
+        above = W.smooth(-0.3, 0.1, e("ground") - e("y"))
+        shade = 0.42 / (1 + 2.2 * height) * (1 - 0.5 * view.night) * above * here.float().view(-1, 1, 1, 1)
         dark = torch.exp(-((view.x - e("x")) / wide) ** 2) * torch.exp(-((view.y - e("ground")) / (0.22 * wide)) ** 2)
         canvas *= (1 - shade * dark)[:, :, None]
-    for j, p in enumerate(poses):
-        kinds = torch.where(s.count > j, s.who[j][:, 0], -1)
+    for j, p, here in stamps:
+        kinds = torch.where(here, s.who[j][:, 0], -1)
         for k, look in enumerate(LOOKS):
             index = (kinds == k).nonzero()[:, 0]
             if len(index):
@@ -132,7 +156,7 @@ class Brush:
         self.facing, self.part, self.angle, self.spin = e("facing"), e("part"), e("angle"), e("spin")
         self.px = scale[..., None, None]
         # Things keep more of their own colour than the land does.
-        self.light = 0.35 + 0.65 * light.clamp(min=0.3)
+        self.light = 0.5 + 0.5 * light.clamp(min=0.3)
         lx = (sun_x * 0.6).clamp(-0.7, 0.7)
         norm = (lx ** 2 + 0.5 + 0.49) ** 0.5
         self.l = lx / norm, -0.7 / norm, 0.7 / norm
@@ -171,7 +195,7 @@ def length(x, y):
 
 
 def ball(b):
-    stripe = 0.10 * torch.tanh(8 * torch.sin(3 * torch.atan2(b.y, b.x + 1e-6)) * length(b.x, b.y))
+    stripe = 0.20 * torch.tanh(8 * torch.sin(3 * torch.atan2(b.y, b.x + 1e-6)) * length(b.x, b.y))
     b.fill(length(b.wx, b.wy) - 1, b.colour, b.round_shade(b.wx, b.wy) + stripe)
 
 
@@ -193,7 +217,7 @@ def ring(b):
     rad = length(x, y) + 1e-6
     k = (rad - 0.70) / 0.28
     nx, ny = torch.where(b.spin > 0, x, b.wx) / rad * k, torch.where(b.spin > 0, y, b.wy) / rad * k
-    mark = 0.12 * torch.tanh(6 * torch.sin(4 * torch.atan2(y, x)))
+    mark = 0.20 * torch.tanh(6 * torch.sin(4 * torch.atan2(y, x)))
     b.fill(((rad - 0.70).abs() - 0.28) * flat.abs(), b.colour, b.round_shade(nx.clamp(-1, 1), ny.clamp(-1, 1)) + mark)
 
 
@@ -273,7 +297,7 @@ def car(b):
     for cx in (-0.58, 0.60):
         r = length(x - cx, y - 0.42)
         b.fill(r - 0.26, (.10, .10, .12))
-        turn = b.part * 0.45 / 0.075
+        turn = b.part * 2 * math.pi   # a quarter turn in a latent frame
         spoke = 0.12 * torch.sin(4 * (torch.atan2(y - 0.42, x - cx) - turn))
         b.fill(r - 0.14, (.78, .79, .82), 0.85 + spoke)
 

@@ -47,7 +47,7 @@ WORDS = {
     "purple": ("purple", "purple", "violet", "lilac"),
     "pink": ("pink", "pink", "rose", "magenta"),
     "white": ("white", "white", "snow-white", "pale white"),
-    "black": ("black", "black", "dark", "jet black"),
+    "black": ("black", "black", "jet black"),
     "brown": ("brown", "brown", "chestnut"),
 }
 PLACES = {
@@ -154,12 +154,50 @@ def article(noun):
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
+def fits(kind, landscape):
+    """Boats keep to the sea, cars to the land."""
+    return {"boat": landscape == "sea", "car": landscape != "sea"}.get(kind, True)
+
+
+def held_out(scene):
+    """True for the combinations that no training clip shows: one in eight of the triples
+    (kind, colour, landscape), and one in eight of (landscape, time, weather).
+
+    A latin square, not chance: every kind and every colour is left out equally often, a pair
+    of kind and colour in one landscape at most, and a clear day nowhere.  Where the landscape
+    is open, nothing is held out: the renderer then avoids such combinations (see resolve).
+    """
+    if scene["landscape"] == OPEN:
+        return False
+    land = LANDSCAPES.index(scene["landscape"])
+    cast = () if scene["actors"] == OPEN else scene["actors"]
+    return ((2 * land + 3 * TIMES.index(scene["time"]) + WEATHERS.index(scene["weather"])) % 8 == 0
+            or any((3 * KINDS.index(a["kind"]) + 5 * land + COLOURS.index(a["colour"])) % 8 == 0 for a in cast))
+
+
+def resolve(scene, place, kind, colour):
+    """The scene with what is OPEN decided by three numbers in [0, 1) of the composition code."""
+    pick = lambda options, u: options[min(int(u * len(options)), len(options) - 1)]
+    scene = dict(scene)
+    if scene["actors"] == OPEN:
+        kind = pick(KINDS, kind)
+        able = [c for c in COLOURS if possible(dict(scene, actors=[dict(kind=kind, colour=c)]))]
+        scene["actors"] = [dict(kind=kind, colour=pick(able, colour), motion=KIND_MOTIONS[kind][0], side=1)]
+    if scene["landscape"] == OPEN:
+        scene["landscape"] = pick(possible(scene), place)
+    return scene
+
+
+def possible(scene):
+    """Landscapes in which training may show the scene."""
+    return [x for x in LANDSCAPES if all(fits(a["kind"], x) for a in scene["actors"])
+            and not held_out(dict(scene, landscape=x))]
+
+
 def sample_actor(r, landscape):
-    while True:
-        kind = r.choice(KINDS)
-        fits = {"boat": landscape == "sea", "car": landscape not in ("sea",)}.get(kind, True)
-        if fits or r.random() < 0.1:
-            break
+    kinds = [k for k in KINDS if fits(k, landscape)]
+    # The boat has one landscape only: it gets more of it.
+    kind = r.choices(kinds, [4 if k == "boat" else 1 for k in kinds])[0]
     motions = KIND_MOTIONS[kind]
     said = r.random() < 0.75
     motion = r.choice(motions) if said else motions[0]
@@ -169,12 +207,20 @@ def sample_actor(r, landscape):
                 side=r.choice((-1, 1)) if side_said else 1, side_said=side_said)
 
 
-def sample_scene(r):
-    """Draw one scene.  OPEN marks what the caption leaves to the noise."""
+def sample_scene(r, held=False):
+    """Draw one scene: of those to train on, or with held=True of those held out.
+    OPEN marks what the caption leaves to the noise."""
+    while True:
+        scene = any_scene(r)
+        if held_out(scene) == held and (scene["actors"] == OPEN or scene["landscape"] != OPEN or possible(scene)):
+            return scene
+
+
+def any_scene(r):
     if r.random() < 0.04:  # the empty prompt
         return dict(landscape=OPEN, time="day", weather="clear", camera="still", actors=OPEN, said=set())
     landscape = r.choice(LANDSCAPES)
-    count = r.choices((0, 1, 2), (0.08, 0.67, 0.25))[0]
+    count = r.choices((0, 1, 2), (0.06, 0.62, 0.32))[0]
     said = {name for name, p in (("place", 0.9), ("time", 0.6), ("weather", 0.5), ("camera", 0.35))
             if r.random() < p}
     if count == 0:
@@ -188,6 +234,22 @@ def sample_scene(r):
         weather=r.choice(WEATHERS) if "weather" in said else "clear",
         camera=r.choice(CAMERAS) if "camera" in said else "still",
         actors=actors, said=said)
+
+
+def sample_test(r, held=True):
+    """A scene of one thing whose caption says everything a classifier can ask: kind, colour,
+    motion, landscape, time, weather, camera.  Held out, or with held=False trained on."""
+    while True:
+        landscape = r.choice(LANDSCAPES)
+        kind = r.choice([k for k in KINDS if fits(k, landscape)])
+        motion = r.choice(KIND_MOTIONS[kind])
+        sided = motion in ("roll", "drift")
+        actor = dict(kind=kind, colour=r.choice(COLOURS), motion=motion, said=True,
+                     side=r.choice((-1, 1)) if sided else 1, side_said=sided)
+        scene = dict(landscape=landscape, time=r.choice(TIMES), weather=r.choice(WEATHERS),
+                     camera=r.choice(CAMERAS), actors=[actor], said={"place", "time", "weather", "camera"})
+        if held_out(scene) == held:
+            return scene
 
 
 def actor_phrase(r, a):

@@ -8,18 +8,22 @@ import captions as C
 import nets
 import world
 
-CHUNKS = 4                              # of one training clip
-FRAMES = CHUNKS * 3                     # latent frames
-PICTURES = 4 * FRAMES - 3
+CHUNKS = 4                              # of one row: the first chunk of a clip, and three in a row
+LONG = 8                                # of a clip that the model makes itself
+SLOTS = (0, 0, 0, 1, 2, 2, 3, 3, 3)     # noisy chunks of a row
 PHRASES = 3                             # captions of one scene
+
+
+def pictures_of(chunks):
+    return 12 * chunks - 3
 
 
 class Bank:
     """Scenes with tokenized captions."""
 
-    def __init__(self, tokenizer, count, seed, device):
+    def __init__(self, tokenizer, count, seed, device, sample=C.sample_scene):
         self.r = random.Random(seed)
-        self.scenes = [C.sample_scene(self.r) for _ in range(count)]
+        self.scenes = [sample(self.r) for _ in range(count)]
         self.ids = torch.tensor([[tokenizer(C.caption(self.r, s)) for _ in range(PHRASES)]
                                  for s in self.scenes]).to(device)
         self.device = device
@@ -31,32 +35,23 @@ class Bank:
         return world.Scenes([self.scenes[i] for i in pick], code, self.device), pick.to(self.device)
 
 
-def clip_times(count, pictures, device, gap=0.0, start=None):
-    """Times [count, pictures].  The code fixes the composition at time 0, so what the code
-    must explain begins there: at picture `start`.  With probability `gap`, time jumps after
-    the first chunk: what remains of it in a long stream's window is the sink."""
-    t = torch.arange(pictures, device=device).repeat(count, 1)
-    if start is not None:
-        t = t - start[:, None]
-    jumps = torch.rand(count, device=device) < gap
-    t[:, 9:] += (jumps * torch.randint(0, 60 * world.RATE, (count,), device=device))[:, None]
-    return t / world.RATE, jumps
-
-
 class Pool:
     """A ring of encoded clips on the device, renewed a part at a time.
 
-    Every eighth clip is one to cut to: its time 0 is at the start of a later chunk.
+    A clip begins with the first chunk of a stream.  Some then jump in time, by whole chunks: what
+    remains of the first chunk in a long stream's window is the sink.  Every eighth clip is one
+    to cut to: its time 0 is at the start of a later chunk.
     """
 
-    def __init__(self, bank, encoder, size, device):
-        self.bank, self.encoder, self.size, self.filled, self.next = bank, encoder, size, 0, 0
-        self.latent = torch.empty(size, FRAMES, 16, *nets.GRID, dtype=torch.float16, device=device)
+    def __init__(self, bank, encoder, size, device, chunks=CHUNKS, late=0.4):
+        self.bank, self.encoder, self.size, self.chunks, self.late_share = bank, encoder, size, chunks, late
+        self.filled = self.next = 0
+        self.latent = torch.empty(size, chunks, 3, 16, *nets.GRID, dtype=torch.float16, device=device)
+        self.near = torch.empty(size, chunks, 3, *nets.GRID, dtype=torch.float16, device=device)
         self.code = torch.empty(size, world.CODES, device=device)
-        self.scene = torch.empty(size, dtype=torch.long, device=device)
-        self.jumped = torch.empty(size, dtype=torch.bool, device=device)
+        self.scene, self.kind, self.late = (torch.zeros(size, dtype=torch.long, device=device) for _ in range(3))
         slot = torch.arange(size, device=device)
-        self.origin = torch.where(slot % 8 == 7, 1 + slot // 8 % (CHUNKS - 1), 0)
+        self.origin = torch.where(slot % 8 == 7, 1 + slot // 8 % (chunks - 1), 0)
 
     @torch.no_grad()
     def renew(self, count):
@@ -65,42 +60,78 @@ class Pool:
         at = slice(self.next, self.next + count)
         scenes, number = self.bank.draw(count)
         origin = self.origin[at]
-        start = torch.where(origin > 0, 12 * origin - 3, 0)
-        t, jumps = clip_times(count, PICTURES, device, 0.2, start)
-        jumps &= origin == 0
-        t = torch.where(jumps[:, None], t, clip_times(count, PICTURES, device, 0, start)[0])
+        late = torch.randint(1, 800, (count,), device=device) * (torch.rand(count, device=device) < self.late_share)
+        late = torch.where(origin == 0, late, 0)
+        # Latent frame m shows pictures 4m - 3 to 4m.
+        t = torch.arange(pictures_of(self.chunks), device=device) - 12 * origin[:, None]
+        t[:, 9:] += 12 * late[:, None]
+        t = t / world.RATE
         pictures = world.render(scenes, t)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             latent = torch.cat([self.encoder(p) for p in pictures.split(16)])
-        self.latent[at], self.code[at] = latent.half(), scenes.u
-        self.scene[at], self.jumped[at] = number, jumps
+        self.latent[at] = latent.half().unflatten(1, (-1, 3))
+        middle = torch.cat([t[:, :1], (t[:, 2::4] + t[:, 3::4]) / 2], 1)
+        self.near[at] = actors.near(scenes, middle, *nets.GRID).half().unflatten(1, (-1, 3))
+        self.code[at], self.scene[at], self.late[at] = scenes.u, number, late
+        # For the figures: the kind of a clip with one actor.
+        self.kind[at] = torch.where(scenes.count == 1, scenes.who[0][:, 0], -1)
         self.next = (self.next + count) % self.size
         self.filled = max(self.filled, self.next or self.size)
 
-    def batch(self, count, switch=0.15):
-        """Clips [B, CHUNKS, 3, 16, h, w] as a dict.
+    def clips(self, count, switch=0.2):
+        """Whole clips: a dict of tensors [B, chunks, ..] and the text of 2B prompts.
 
-        Some clips cut to another scene: from chunk `cut` on, latents, code and
-        text are the other's, as when the prompt of a stream changes.
+        Some cut to another scene: from chunk `cut` on, latents, code and text are the
+        other's, as when the prompt of a stream changes.
         """
-        device = self.code.device
+        device, chunks = self.code.device, self.chunks
         a = torch.randint(self.filled // 8 * 7, (count,), device=device)
         a = a + a // 7
         b = torch.randint(self.filled // 8, (count,), device=device) * 8 + 7
-        cut = torch.where(torch.rand(count, device=device) < switch, self.origin[b], CHUNKS)
-        chunk = torch.arange(CHUNKS, device=device)
+        cut = torch.where(torch.rand(count, device=device) < switch, self.origin[b], chunks)
+        chunk = torch.arange(chunks, device=device)
         other = chunk >= cut[:, None]
         owner = torch.where(other, b[:, None], a[:, None])
-        latent = self.latent.view(self.size, CHUNKS, 3, 16, *nets.GRID)[owner, chunk].float()
         phrase = torch.randint(PHRASES, (2 * count,), device=device)
-        ids = self.bank.ids[self.scene[torch.cat([a, b])], phrase]
-        which = torch.arange(count, device=device)[:, None] + count * other
-        # Chunks nothing before them explains: the first, and the one after a cut.
-        fresh = (chunk == 0) | (chunk == cut[:, None])
-        # After a jump in time the next two chunks have a past no stream has.
-        jumped = self.jumped[owner] & (chunk >= 1)
-        return dict(latent=latent, code=self.code[owner], ids=ids, which=which, fresh=fresh,
-                    weight=(~(jumped & (chunk <= 2))).float(), jumped=jumped)
+        late = self.late[a][:, None].expand(-1, chunks)
+        return dict(
+            latent=self.latent[owner, chunk].float(), near=self.near[owner, chunk].float(), code=self.code[owner],
+            kind=self.kind[owner], which=torch.arange(count, device=device)[:, None] + count * other,
+            # Chunks nothing before them explains: the first, and the one after a cut.
+            fresh=(chunk == 0) | (chunk == cut[:, None]),
+            # After a jump in time the next two chunks have a past no stream has.
+            odd=(late > 0) & ~other & (chunk >= 1) & (chunk <= 2),
+            number=chunk + torch.where(chunk > 0, late, 0),
+            ids=self.bank.ids[self.scene[torch.cat([a, b])], phrase])
+
+
+def rows(clips, start, pick=None):
+    """Rows for teacher forcing (nets.teach_block): chunk 0 of a clip, then three from chunk `start` [B] on.
+
+    Only the last of three has the past it has in a stream, unless start is 1.
+    """
+    count, device = len(start), start.device
+    pick = torch.arange(count, device=device) if pick is None else pick
+    chunk = torch.cat([torch.zeros_like(start)[:, None], start[:, None] + torch.arange(CHUNKS - 1, device=device)], 1)
+    take = lambda name, index: clips[name][pick[:, None], index]
+    slots = torch.tensor(SLOTS, device=device)
+    at = chunk[:, slots]
+    out = {k: take(k, at) for k in ("latent", "near", "code", "kind", "fresh")}
+    lost = (start > 1)[:, None] & ((slots == 1) | (slots == 2))
+    out["weight"] = (~(take("odd", at) | lost)).float()
+    made = clips.get("made")
+    out["clean"] = (clips["latent"] if made is None else made)[pick[:, None], chunk[:, :-1]]
+    if made is not None:
+        out["steps"] = take("steps", at)
+    out["number"] = take("number", chunk)
+    # The prompts in use, numbered anew.
+    which = torch.cat([take("which", chunk[:, :-1]), take("which", at)], 1)
+    whole = len(clips["latent"])
+    out["which"] = torch.arange(count, device=device)[:, None] + count * (which >= whole)
+    out["ids"] = torch.cat([clips["ids"][:whole][pick], clips["ids"][whole:][pick]])
+    if "setting" in clips:
+        out["setting"] = clips["setting"][pick]
+    return out
 
 
 class Pictures:
@@ -115,7 +146,7 @@ class Pictures:
         count = min(count, self.size - self.next)
         device = self.video.device
         scenes, _ = self.bank.draw(count)
-        t = clip_times(count, self.length, device)[0] + torch.rand(count, 1, device=device) * 60
+        t = (torch.arange(self.length, device=device) + 4 * torch.randint(240, (count, 1), device=device)) / world.RATE
         at = slice(self.next, self.next + count)
         self.video[at] = (world.render(scenes, t) * 255).round().byte()
         p = actors.pose(scenes, int(torch.rand(()) < 0.3), t)

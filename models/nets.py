@@ -10,12 +10,16 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+import reference
+
 CONFIG = dict(
     transformer=dict(dim=256, heads=4, layers=8, ffn_dim=1024, freq_dim=256, text_dim=128,
                      text_len=64, z=16, chunk_frames=3),
     text_encoder=dict(dim=128, heads=4, layers=4, ffn_dim=256),
-    sampling=dict(steps=[1000, 750, 500, 250], shift=5.0),
+    sampling=dict(steps=[1000, 600, 350, 150], shift=5.0),
     cache=dict(window=9, sink=1, relative=True),
+    sparse=dict(target=0.5, base=0.6, total_frames=63, block_q=32, block_k=32,
+                keep_frames=3, keep_sink=1, keep_near=1),
     video=dict(width=256, height=160, framerate=[16, 1]),
 )
 DECODER_WIDTH = (64, 48, 16, 16)
@@ -127,21 +131,120 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.norm_q, self.norm_k = RMSNorm(dim), RMSNorm(dim)
 
-    def query(self, x):
-        return self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
-
     def key_value(self, x):
         return (self.norm_k(self.k(x)).unflatten(-1, (self.heads, -1)),
                 self.v(x).unflatten(-1, (self.heads, -1)))
 
-    @staticmethod
-    def attend(q, k, v):
-        y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        return y.transpose(1, 2).flatten(2)
+
+def attend(q, k, v, mask=None):
+    y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), mask)
+    return y.transpose(1, 2).flatten(2)
+
+
+def select_blocks(q, k, sparsity, past):
+    """reference.select_blocks for a batch: q [N, L, h, d], k [N, K, h, d], sparsity [N] ->
+    which keys a query may see, bool [N, h, L, K].  past: frames before the chunk, at least 1."""
+    c = CONFIG["sparse"]
+    n, size, keep = GRID[0] * GRID[1] // 4, c["block_k"], c["keep_frames"]
+    q, k = q.detach().float(), k.detach().float()
+    qp = q.unflatten(1, (-1, c["block_q"])).mean(2).transpose(1, 2)
+    kp = k.unflatten(1, (-1, size)).mean(2).transpose(1, 2)
+    score = qp @ kp.transpose(2, 3)
+    blocks = candidates = kp.shape[2]
+    if past > keep:
+        frame = torch.arange(blocks, device=q.device) // (n // size)
+        sink, near = c["keep_sink"], c["keep_near"]
+        want = keep - sink - near
+        candidate = ((frame >= past) | (frame < sink) | (frame >= past - near)).expand_as(score)
+        if want:
+            middle = k[:, sink * n:(past - near) * n].unflatten(1, (-1, n)).mean(2).transpose(1, 2)
+            picked = (qp @ middle.transpose(2, 3)).topk(want, -1).indices + sink
+            candidate = candidate | (frame == picked[..., None]).any(3)
+        score = score.masked_fill(~candidate, -math.inf)
+        candidates = (keep + q.shape[1] // n) * (n // size)
+    count = ((1 - sparsity.double()) * blocks).long().clamp(1, candidates)
+    order = score.argsort(-1, descending=True)
+    taken = torch.arange(blocks, device=q.device) < count[:, None]
+    chosen = torch.zeros_like(score, dtype=torch.bool).scatter(-1, order, taken[:, None, None].expand_as(order))
+    return chosen.repeat_interleave(c["block_q"], 2).repeat_interleave(size, 3)
+
+
+def linear(p, name, x):
+    return F.linear(x, p[name + ".weight"], p[name + ".bias"])
+
+
+def normed(p, name, x, heads):
+    """A projection, its norm over all heads, split into heads."""
+    y = linear(p, name, x).float()
+    part, which = name.split(".")
+    y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6) * p[f"{part}.norm_{which}.weight"]
+    return y.to(torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type)
+                else x.dtype).unflatten(-1, (heads, -1))
+
+
+def finish(p, x, y, e, text_k, text_v):
+    """Everything after self-attention.  x, y [B, m, L, C]; e [B, m, 6, 1, C]; text [B*m, T, h, d]."""
+    x = x + linear(p, "self_attn.o", y) * e[:, :, 2]
+    z = F.layer_norm(x, x.shape[-1:], p["norm3.weight"], p["norm3.bias"], 1e-6)
+    q = normed(p, "cross_attn.q", z, text_k.shape[2]).flatten(0, 1)
+    x = x + linear(p, "cross_attn.o", attend(q, text_k, text_v).unflatten(0, x.shape[:2]))
+    z = F.gelu(linear(p, "ffn.0", modulated(x, e[:, :, 3], e[:, :, 4])), approximate="tanh")
+    return x + linear(p, "ffn.2", z) * e[:, :, 5]
+
+
+def teach_block(p, x, mod, text_k, text_v, cos, sin, slots, window, sink, sparsity=None):
+    """One block in teacher forcing; a function of its tensors, so that it compiles once for all blocks.
+
+    x [B, m, L, C]: the true chunks 0, 1, .. of a clip as they go into the cache, then one noisy
+    chunk for each of `slots` (ascending), which says whose place it takes.  A true chunk serves
+    all noisy ones after it.  sparsity [B, chunks]: None for dense attention.
+    """
+    e = (p["modulation"][0] + mod)[..., None, :]
+    y = modulated(x, e[:, :, 0], e[:, :, 1])
+    tokens, heads = x.shape[2], text_k.shape[2]
+    per, clean = tokens // CONFIG["transformer"]["chunk_frames"], x.shape[1] - len(slots)
+    q, k = normed(p, "self_attn.q", y, heads), normed(p, "self_attn.k", y, heads)
+    v = linear(p, "self_attn.v", y).unflatten(-1, (heads, -1))
+    out = [None] * x.shape[1]
+    for i in range(max(slots) + 1):
+        first = clean + slots.index(i) if i in slots else clean
+        spans = [slice(i, i + 1)] * (i < clean) + [slice(first, first + slots.count(i))] * (i in slots)
+        own = lambda t: torch.cat([t[:, s] for s in spans], 1)
+        old_k, old_v = (past_of(t, i, window, sink, per) for t in (k, v))
+        n = old_k.shape[1]
+        here = cos[n:n + tokens], sin[n:n + tokens]
+        oq, ok, ov = rotate(own(q), *here), rotate(own(k), *here), own(v)
+        old_k = rotate(old_k, cos[:n], sin[:n])
+        copies = ok.shape[1]
+        keys, values = (torch.cat([old[:, None].expand(-1, copies, -1, -1, -1), new], 2).flatten(0, 1)
+                        for old, new in ((old_k, ok), (old_v, ov)))
+        mask = None
+        if sparsity is not None and n:
+            mask = select_blocks(oq.flatten(0, 1), keys, sparsity[:, i].repeat_interleave(copies), n // per)
+        o = attend(oq.flatten(0, 1), keys, values, mask).unflatten(0, (-1, copies))
+        for j, index in enumerate(index for s in spans for index in range(s.start, s.stop)):
+            out[index] = o[:, j]
+    return finish(p, x, torch.stack(out, 1), e, text_k, text_v)
+
+
+def step_block(p, x, mod, text_k, text_v, cos, sin, old_k, old_v, sparsity=None):
+    """One block, one chunk, with the cache: x [B, 1, L, C] -> output and the unrotated keys and values."""
+    e = (p["modulation"][0] + mod)[..., None, :]
+    y = modulated(x, e[:, :, 0], e[:, :, 1])[:, 0]
+    heads = text_k.shape[2]
+    q, k = normed(p, "self_attn.q", y, heads), normed(p, "self_attn.k", y, heads)
+    v = linear(p, "self_attn.v", y).unflatten(-1, (heads, -1))
+    keys, values = torch.cat([old_k, k], 1), torch.cat([old_v, v], 1)
+    n, total = old_k.shape[1], keys.shape[1]
+    q, keys = rotate(q, cos[n:total], sin[n:total]), rotate(keys, cos[:total], sin[:total])
+    mask = None
+    if sparsity is not None and n:
+        mask = select_blocks(q, keys, sparsity, n * CONFIG["transformer"]["chunk_frames"] // x.shape[2])
+    return finish(p, x, attend(q, keys, values, mask)[:, None], e, text_k, text_v), k, v
 
 
 class Block(nn.Module):
-    compiled = None  # a compiled teach(), if the trainer made one
+    """The weights of a block, under their published names."""
 
     def __init__(self, dim, heads, ffn_dim):
         super().__init__()
@@ -151,47 +254,8 @@ class Block(nn.Module):
         self.ffn = nn.Sequential(nn.Linear(dim, ffn_dim), nn.GELU(approximate="tanh"),
                                  nn.Linear(ffn_dim, dim))
 
-    def finish(self, x, y, e, text_k, text_v):
-        """Everything after self-attention.  x, y [R, n, L, C]; e [R, n, 6, 1, C]; text [R*n, T, h, d]."""
-        x = x + self.self_attn.o(y) * e[:, :, 2]
-        q = self.cross_attn.query(self.norm3(x)).flatten(0, 1)
-        y = Attention.attend(q, text_k, text_v).unflatten(0, x.shape[:2])
-        x = x + self.cross_attn.o(y)
-        return x + self.ffn(modulated(x, e[:, :, 3], e[:, :, 4])) * e[:, :, 5]
-
-    def teach(self, x, mod, text_k, text_v, cos, sin, window, sink):
-        """Teacher forcing: x [2B, n, L, C], first half clean past, second half noisy present."""
-        e = (self.modulation[0] + mod)[..., None, :]
-        rows, n, tokens, dim = x.shape
-        half = rows // 2
-        y = modulated(x, e[:, :, 0], e[:, :, 1])
-        a = self.self_attn
-        q = a.query(y)
-        k, v = a.key_value(y)
-        out, frames = [], CONFIG["transformer"]["chunk_frames"]
-        per = tokens // frames
-        for i in range(n):
-            old_k, old_v = (past_of(t[:half], i, window, sink, per) for t in (k, v))
-            p = old_k.shape[1]
-            old_k = rotate(old_k, cos[:p], sin[:p])
-            here = cos[p:p + tokens], sin[p:p + tokens]
-            keys = torch.cat([old_k.repeat(2, 1, 1, 1), rotate(k[:, i], *here)], 1)
-            values = torch.cat([old_v.repeat(2, 1, 1, 1), v[:, i]], 1)
-            out.append(Attention.attend(rotate(q[:, i], *here), keys, values))
-        return self.finish(x, torch.stack(out, 1), e, text_k, text_v)
-
-    def step(self, x, mod, text_k, text_v, cos, sin, old_k, old_v):
-        """One chunk with the cache: x [B, 1, L, C] -> output and the unrotated keys and values."""
-        e = (self.modulation[0] + mod)[..., None, :]
-        y = modulated(x, e[:, :, 0], e[:, :, 1])[:, 0]
-        a = self.self_attn
-        q = a.query(y)
-        k, v = a.key_value(y)
-        keys, values = torch.cat([old_k, k], 1), torch.cat([old_v, v], 1)
-        p, total = old_k.shape[1], keys.shape[1]
-        out = Attention.attend(rotate(q, cos[p:total], sin[p:total]),
-                               rotate(keys, cos[:total], sin[:total]), values)
-        return self.finish(x, out[:, None], e, text_k, text_v), k, v
+    def tensors(self):
+        return dict(self.named_parameters())
 
 
 def modulated(x, shift, scale):
@@ -279,29 +343,28 @@ class Transformer(nn.Module):
         text = self.text_embedding(F.pad(embedding, (0, 0, 0, self.text_len - embedding.shape[1])))
         return [block.cross_attn.key_value(text) for block in self.blocks]
 
-    def teach(self, clean, noisy, level, text, which):
-        """Flow of every noisy chunk given the clean chunks before it.
+    def teach(self, clean, noisy, level, text, which, slots, sparsity=None, block=teach_block):
+        """Flow of every noisy chunk given the clean chunks before its slot (see teach_block).
 
-        clean (None where n is 1), noisy [B, n, F, Z, H, W]; level [B, n]; text: text_keys of M prompts;
-        which [B, n]: the prompt of each chunk.
+        clean [B, n, F, Z, H, W], noisy [B, S, ..]; level [B, S]; text: text_keys of M prompts;
+        which [B, n + S]: the prompt of each chunk.
         """
-        if clean is None:  # first chunks alone
-            x, (mod, t), which = self.embed(noisy), self.time(level), which.flatten()
-        else:
-            x = self.embed(torch.cat([clean, noisy]))
-            mod, t = self.time(torch.cat([torch.zeros_like(level), level]))
-            which = which.repeat(2, 1).flatten()
-        for block, (k, v) in zip(self.blocks, text):
-            x = (block.compiled or block.teach)(x, mod, k[which], v[which], self.cos, self.sin, self.window, self.sink)
-        return self.unembed(x[-len(noisy):], t[-len(noisy):])
+        x = self.embed(torch.cat([clean, noisy], 1))
+        mod, t = self.time(torch.cat([torch.zeros_like(level[:, :1]).expand(-1, clean.shape[1]), level], 1))
+        which = which.flatten()
+        for layer, (k, v) in zip(self.blocks, text):
+            x = block(layer.tensors(), x, mod, k[which], v[which], self.cos, self.sin, slots,
+                      self.window, self.sink, sparsity)
+        n = clean.shape[1]
+        return self.unembed(x[:, n:], t[:, n:])
 
-    def step(self, latent, level, text, cache):
+    def step(self, latent, level, text, cache, sparsity=None):
         """One pass over one chunk [B, F, Z, H, W] -> flow, new keys and values."""
         x = self.embed(latent[:, None])
         mod, t = self.time(torch.full((len(latent), 1), float(level), device=latent.device))
         new = []
-        for block, (k, v), old in zip(self.blocks, text, cache):
-            x, *kv = block.step(x, mod, k, v, self.cos, self.sin, *old)
+        for layer, (k, v), old in zip(self.blocks, text, cache):
+            x, *kv = step_block(layer.tensors(), x, mod, k, v, self.cos, self.sin, *old, sparsity)
             new.append(kv)
         return self.unembed(x, t)[:, 0], new
 
@@ -316,20 +379,31 @@ class Transformer(nn.Module):
         return [tuple(trim(torch.cat([o, n], 1), room, sink) for o, n in zip(old, kv))
                 for old, kv in zip(cache, new)]
 
-    def sample(self, noises, text, cache, levels=LEVELS, keep=None):
+    def sample(self, noises, text, cache, levels=LEVELS, keep=None, sparsity=None, truth=None, given=None):
         """The few-step sampler on one chunk: clean latent and the cache for the next.
 
-        keep: a list that takes the clean estimate each step starts from.
+        keep: a list that takes the clean estimate of each step.  sparsity [B]: None for dense.
+        given [B]: clips whose chunk is not made but `truth`.
         """
         x = noises[0]
         for j, s in enumerate(levels):
-            clean = x - s * self.step(x, s, text, cache)[0]
+            clean = x - s * self.step(x, s, text, cache, sparsity)[0]
             if keep is not None:
                 keep.append(clean)
             if j + 1 < len(levels):
                 x = (1 - levels[j + 1]) * clean + levels[j + 1] * noises[j + 1]
-        new = self.step(clean, 0.0, text, cache)[1]
+        if given is not None:
+            clean = torch.where(given.view(-1, 1, 1, 1, 1), truth, clean)
+        new = self.step(clean, 0.0, text, cache, sparsity)[1]
         return clean, self.extend_cache(cache, new)
+
+
+def sparsity_of(chunk, target=None, base=None):
+    """Chunk-Aware Growth with the model's settings, or others: share left out in chunk number `chunk`."""
+    c = CONFIG["sparse"]
+    return reference.chunk_sparsity(chunk, CONFIG["transformer"]["chunk_frames"], c["total_frames"],
+                                    c["target"] if target is None else target,
+                                    c["base"] if base is None else base, CONFIG["cache"]["window"])
 
 
 # ------------------------------------------------------------------ autoencoder

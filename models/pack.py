@@ -15,8 +15,6 @@ import tokenizer
 
 DESCRIPTION = ("Small Wan-shaped causal video model trained on procedurally rendered scenes: landscapes, "
                "time of day, weather and one or two coloured things in motion.")
-SPARSE = dict(target=0.5, base=0.6, total_frames=63, block_q=32, block_k=32,
-              keep_frames=3, keep_sink=1, keep_near=1)
 
 
 def metadata():
@@ -24,7 +22,7 @@ def metadata():
     return json.dumps(dict(
         format=1, name="lightforce-default", license="LGPL-2.1-or-later", description=DESCRIPTION,
         transformer=c["transformer"], text_encoder=c["text_encoder"], decoder=dict(kind="tiny"),
-        sampling=c["sampling"], cache=c["cache"], sparse=SPARSE, video=c["video"]))
+        sampling=c["sampling"], cache=c["cache"], sparse=c["sparse"], video=c["video"]))
 
 
 def pack(parts, spm_model, path):
@@ -49,8 +47,7 @@ def main():
             state.update(load_file(name))
         parts = {p: {k[len(p) + 1:]: v for k, v in state.items() if k.startswith(p + ".")}
                  for p in ("transformer", "text_encoder", "decoder")}
-        with open(os.path.join(a.source, "tokenizer.model"), "rb") as f:
-            spm_model = f.read()
+        spm_model = bytes(state["tokenizer.model"].tolist())
     else:
         torch.manual_seed(0)
         spm_model = tokenizer.train()

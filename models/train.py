@@ -1,17 +1,19 @@
 """Train the default model on one GPU.
 
-    python3 models/train.py --out DIR --minutes 25
+    python3 models/train.py --out DIR --minutes 40
 
-Stages, each bounded by wall clock: `codec` (encoder and streaming decoder),
-`teach` (flow matching, every chunk given the true chunks before it) and
-`rollout` (the same, given what the model itself made).  --resume DIR goes on
-from another run's output; --stages codec=4,teach=18,rollout=6 sets minutes
-(rollout is not in the default: it pays only once teach has converged).
+Stages, each bounded by wall clock:
+  codec    encoder and streaming decoder
+  teach    flow matching, every chunk given the true chunks before it
+  rollout  the same, given what the model itself made of the clip so far
+  sparse   rollout with Chunk-Aware Growth and Hierarchical Sparse Attention switched on, at the
+           model's own sparsity and at 0.8 and 0.9; the weights before it are kept in DIR/dense
+--stages teach=6,rollout=2 names stages and minutes.  --resume DIR goes on from another run's output,
+or from what unpack.py makes of a packed model.  Weights are saved every minute.
 """
 import argparse
 import copy
 import glob
-import math
 import os
 import time
 
@@ -21,6 +23,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import captions
 import data
 import nets
 import optim
@@ -34,6 +37,10 @@ PROMPTS = (
     "an orange cube spinning in the snow while it snows", "a pink ring rolling on green hills in the rain",
     "a red car and a blue balloon in the city at night", "Rolling hills at dawn. The camera pans right.",
     "", "black ball in the desert")
+
+
+# Target and base of Chunk-Aware Growth: the settings of the model, and those of the ablation.
+SPARSITIES = ((None, None), (0.8, 0.84), (0.9, 0.92))
 
 
 class Clock:
@@ -57,12 +64,9 @@ class Run:
         torch.backends.cudnn.benchmark = True
         old = load_parts(a.resume) if a.resume else None
         if a.resume:
-            with open(os.path.join(a.resume, "tokenizer.model"), "rb") as f:
-                self.spm = f.read()
+            self.spm = bytes(old.pop("tokenizer.model").tolist())
         else:
             self.spm = tokenizer.train()
-        with open(os.path.join(a.out, "tokenizer.model"), "wb") as f:
-            f.write(self.spm)
         self.tokenizer = tokenizer.Tokenizer(self.spm, nets.CONFIG["transformer"]["text_len"])
         parts = nets.build(self.tokenizer.sp.vocab_size())
         self.transformer, self.text, self.encoder, self.decoder = (m.to(self.device) for m in parts)
@@ -72,7 +76,7 @@ class Run:
                                    if k.startswith(name + ".")}, strict=False)
         self.average = copy.deepcopy(nn_list(self.transformer, self.text)).requires_grad_(False)
         self.bank = data.Bank(self.tokenizer, a.bank, a.seed, self.device)
-        self.saved, self.pool = time.time(), None
+        self.saved, self.pool, self.block = time.time(), None, None
         self.log(f"ready: bank of {a.bank} scenes, {sum(p.numel() for p in self.transformer.parameters()) / 1e6:.2f} M "
                  f"transformer, {sum(p.numel() for p in self.text.parameters()) / 1e6:.2f} M text, "
                  f"{sum(p.numel() for p in self.decoder.parameters()) / 1e6:.3f} M decoder")
@@ -97,18 +101,19 @@ class Run:
         for name, m in dict(transformer=self.average[0], text_encoder=self.average[1],
                             encoder=self.encoder, decoder=self.decoder).items():
             state.update({f"{name}.{k}": v.detach().half().cpu().contiguous() for k, v in m.state_dict().items()})
+        state["tokenizer.model"] = torch.frombuffer(bytearray(self.spm), dtype=torch.uint8)
         part, size, number = {}, 0, 0
         for k in sorted(state):
-            if size + state[k].numel() * 2 > 15e6:
+            if size + state[k].nbytes > 15e6:
                 save_file(part, os.path.join(out, f"model-{number}.safetensors"))
                 part, size, number = {}, 0, number + 1
             part[k] = state[k]
-            size += state[k].numel() * 2
+            size += state[k].nbytes
         save_file(part, os.path.join(out, f"model-{number}.safetensors"))
         self.saved = time.time()
 
     def maybe_save(self):
-        if time.time() - self.saved > 110:
+        if time.time() - self.saved > 60:
             self.save()
 
     # ---------------------------------------------------------------- codec
@@ -125,7 +130,7 @@ class Run:
         opt = optim.Muon(kernels, [p for p in params if id(p) not in known], decay=0.0)
         began = time.time()
         while (done := clock.done()) < 1:
-            rate = 3e-3 * min(1, (step + 1) / 100) * min(1, (1 - done) / 0.6 + 0.01)
+            rate = (1e-3 if a.resume else 3e-3) * min(1, (step + 1) / 100) * min(1, (1 - done) / 0.6 + 0.01)
             if step % 4 == 0:
                 pool.renew(32)
             whole = step % 5 == 4
@@ -144,10 +149,6 @@ class Run:
             # Latents of about unit variance in every channel, without far outliers.
             unit = mean.pow(2).mean() + (var + 1e-4).log().pow(2).mean()
             (loss + 0.02 * unit + 1e-4 * z.pow(4).mean()).backward()
-            if a.resume and done < 0.12:
-                # A new encoder for a known decoder: learn its latents first.
-                for p in dec.parameters():
-                    p.grad = torch.zeros_like(p)
             torch.nn.utils.clip_grad_norm_(params, 1.0)
             opt.step(rate)
             if step % 200 == 4:
@@ -158,7 +159,7 @@ class Run:
             step += 1
         with torch.no_grad():
             scenes, _ = self.bank.draw(16)
-            video = world.render(scenes, data.clip_times(16, 33, self.device)[0])
+            video = world.render(scenes, torch.arange(33, device=self.device).repeat(16, 1) / world.RATE)
             out = torch.cat([dec(enc(v)).clamp(0, 1) for v in video.split(4)])
         psnr = -10 * torch.log10((out - video).pow(2).mean((1, 2, 3, 4))).mean()
         self.log(f"codec done: {step} steps, PSNR of whole new clips {psnr.item():.2f} dB")
@@ -176,141 +177,183 @@ class Run:
         a, clock, step = self.a, Clock(minutes), 0
         model, text = self.transformer, self.text
         self.encoder.requires_grad_(False)
-        pool = self.pool = self.pool or data.Pool(self.bank, self.encoder, a.pool, self.device)
-        began = time.time()
-        while pool.filled < min(a.pool, a.first):
-            pool.renew(a.renew)
-        self.sync()
-        self.log(f"{stage}: pool of {pool.filled} clips, "
-                 f"{pool.filled * data.PICTURES / (time.time() - began):.0f} pictures/s rendered and encoded")
+        own, sparse = stage != "teach", stage == "sparse"
+        self.fill(data.LONG if own else data.CHUNKS)
+        self.block = None if sparse else self.compiled()
+        size = a.sparse_batch if sparse else a.batch
         opt = optim.Muon(*optim.split([model, text]))
-        forward = self.compiled(model)
-        peak = a.rate if stage == "teach" else a.rate * 0.3
-        totals, made, began = torch.zeros(4, 4, device=self.device), None, time.time()
+        live = [p for m in (model, text) for p in m.parameters()]
+        peak = a.rate * dict(teach=1, rollout=0.4, sparse=0.2)[stage]
+        totals, made, uses, began = Totals(self.device), None, 0, time.time()
         while (done := clock.done()) < 1:
             decay = min(1, (1 - done) / a.decay + 0.02) if a.decay else 1
-            rate = peak * min(1, (step + 1) / 200) * decay
-            if step % a.every == 0:
-                pool.renew(a.renew)
-            own = stage == "rollout" and step % 4 != 3
-            if own:
-                if made is None or made["uses"] == 0:
-                    made = self.roll(pool.batch(a.batch * 2), uses=4)
-                batch = self.reuse(made, a.batch)
+            rate = peak * min(1, (step + 1) / 100) * decay
+            if step % a.every == a.every - 1:
+                self.pool.renew(a.renew * data.CHUNKS // self.pool.chunks)
+            if own and step % 4 != 3:
+                if uses == 0:
+                    made, uses = self.roll(self.pool.clips(a.rolls), sparse), a.uses
+                uses -= 1
+                start = torch.randint(1, data.LONG - 2, (size,), device=self.device)
+                start = torch.where(torch.rand(size, device=self.device) < 0.3, 1, start)
+                batch = data.rows(made, start, torch.randint(a.rolls, (size,), device=self.device))
             else:
-                batch = pool.batch(a.batch)
-            loss, error, level = self.flow_loss(forward, batch)
-            loss = loss + self.first_loss(forward, pool.batch(2 * a.fresh, switch=0))
+                clips = self.pool.clips(size)
+                if sparse:
+                    clips["setting"] = self.settings(size)
+                batch = data.rows(clips, torch.ones(size, dtype=torch.long, device=self.device))
+            loss = self.flow_loss(batch, totals)
             opt.zero()
             loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_([p for m in (model, text) for p in m.parameters()], 1.0)
+            norm = torch.nn.utils.clip_grad_norm_(live, 1.0)
             opt.step(rate)
             keep = min(0.998, (1 + step) / (20 + step))
             with torch.no_grad():
-                live = [p for m in (model, text) for p in m.parameters()]
                 torch._foreach_lerp_(list(self.average.parameters()), live, 1 - keep)
-            self.tally(totals, error, level, batch["fresh"])
-            if step % 100 == 0:
+            if step in (5, 20) or step % 100 == 0:
                 self.sync()
+                if step == 5:  # compiled by now
+                    began = time.time()
                 self.log(f"{stage} {step}: loss {loss.item():.4f} norm {norm.item():.2f} rate {rate:.1e} "
-                         f"{(time.time() - began) / max(step, 1) * 1e3:.0f} ms/step pool {pool.filled} | "
-                         + self.report(totals))
-                totals.zero_()
+                         f"{(time.time() - began) / max(step - 5, 1) * 1e3:.0f} ms/step pool {self.pool.filled} | "
+                         + totals.line())
+                if step % 500 == 0 and step:
+                    self.log(totals.table())
+                    totals.clear()
                 self.maybe_save()
             step += 1
         self.log(f"{stage} done: {step} steps")
+        self.log(totals.table())
         self.save()
 
-    def compiled(self, model):
-        """Compile one block and use it for all; plain PyTorch where that fails."""
-        if self.a.compile and not model.blocks[0].compiled:
-            torch._dynamo.config.suppress_errors = True
-            for block in model.blocks:
-                block.compiled = torch.compile(block.teach, dynamic=False)
-        return model.teach
+    def fill(self, chunks):
+        """A pool of clips of that length, with enough in it to begin."""
+        a = self.a
+        if self.pool and self.pool.chunks == chunks:
+            return
+        size = a.pool * data.CHUNKS // chunks // 8 * 8
+        pool = self.pool = data.Pool(self.bank, self.encoder, size, self.device, chunks)
+        first, began = min(size, max(8, a.first * data.CHUNKS // chunks)), time.time()
+        while pool.filled < first:
+            pool.renew(a.renew * data.CHUNKS // chunks)
+        self.sync()
+        pictures = pool.filled * data.pictures_of(chunks)
+        self.log(f"pool of {pool.filled} clips, {pictures / (time.time() - began):.0f} pictures/s rendered and encoded")
 
-    def flow_loss(self, forward, batch):
-        """Error of the predicted clean chunk at the sampler's levels (mostly) or any level."""
+    def compiled(self):
+        """The block as a compiled function; plain PyTorch where that fails."""
+        if not self.a.compile:
+            return None
+        try:
+            torch.compile(lambda x: torch.sin(x) * 2, dynamic=False)(torch.ones(8, device=self.device))
+            torch._dynamo.config.suppress_errors = True
+            self.log("blocks are compiled")
+            return torch.compile(nets.teach_block, dynamic=False)
+        except Exception as e:
+            self.log(f"not compiled: {type(e).__name__}: {str(e)[:300]}")
+            return None
+
+    def flow_loss(self, batch, totals):
+        """Error of the predicted clean chunks at the sampler's levels (mostly) or any level."""
         latent, fresh, dev = batch["latent"], batch["fresh"], self.device
         b, n = fresh.shape
-        pick = torch.multinomial(torch.tensor([.30, .20, .25, .25], device=dev), b * n, replacement=True).view(b, n)
+        pick = torch.multinomial(torch.tensor([.30, .25, .25, .20], device=dev), b * n, replacement=True).view(b, n)
         exact = torch.rand(b, n, device=dev) < 0.9
         level = torch.where(exact, torch.tensor(nets.LEVELS, device=dev)[pick],
                             0.02 + 0.98 * torch.rand(b, n, device=dev))
-        wide = lambda m: m.reshape(b, n, 1, 1, 1, 1)
-        # At high noise the code in the noise tells where things are ...
-        high = (level > 0.9) & fresh
-        noise = torch.where(wide(high), data.coupled_noise(batch["code"]), torch.randn_like(latent))
+        wide = lambda m: m.reshape(*m.shape, 1, 1, 1, 1)
+        # In pure noise the code tells where things are; below, what shows through of them.
+        pure = (level > 0.97) & fresh
+        noise = torch.where(wide(pure), data.coupled_noise(batch["code"]), torch.randn_like(latent))
+        base = latent
+        clean = batch["clean"]
         if "steps" in batch:
-            step = (pick - 1).clamp(min=0)
-            base = batch["steps"].flatten(0, 1)[torch.arange(b * n, device=dev), step.flatten()].view_as(latent)
-            clean = batch["clean"]
+            last = (pick - 1).clamp(min=0).view(b, n, 1, 1, 1, 1, 1).expand(-1, -1, 1, *latent.shape[2:])
+            base = batch["steps"].gather(2, last)[:, :, 0].float()
+            clean = clean.float()
         else:
-            # ... and what shows through of another composition must not matter.
-            base = torch.where(wide(high), latent.roll(1, 0), latent)
             # A model's own past is never quite clean.
             dirt = 0.15 * torch.rand(b, 1, device=dev) * (torch.rand(b, 1, device=dev) < 0.5)
-            clean = latent + wide(dirt.expand(b, n)) * torch.randn_like(latent)
+            clean = clean + wide(dirt) * torch.randn_like(clean)
         s = wide(level)
         noisy = (1 - s) * base + s * noise
+        sparsity = self.sparsity(batch["number"], batch["setting"]) if "setting" in batch else None
         with self.autocast():
             text = self.transformer.text_keys(self.text(batch["ids"]))
-            flow = forward(clean if n > 1 else None, noisy, level, text, batch["which"])
-        error = (noisy - s * flow - latent).pow(2).mean((2, 3, 4, 5))
-        loss = (error / level.clamp(min=0.3) ** 2 * batch["weight"] * (1 + fresh)).mean()
-        return loss, error.detach(), torch.where(exact, pick, 4)
+            flow = self.transformer.teach(clean, noisy, level, text, batch["which"], data.SLOTS, sparsity,
+                                          self.block or nets.teach_block)
+        error = (noisy - s * flow - latent).pow(2).mean(3)
+        # Actors are small: they count more.
+        near = batch["near"]
+        share = 1 + self.a.actors * near
+        per = (error * share).sum((2, 3, 4)) / share.sum((2, 3, 4))
+        totals.add(error.detach(), near, torch.where(exact, pick, 4), fresh, batch["kind"], batch["weight"])
+        weight = batch["weight"] * (1 + 0.5 * fresh)
+        return (per / level.clamp(min=0.3) ** 2 * weight).sum() / weight.sum()
 
-    def first_loss(self, forward, batch):
-        """More first chunks: they are the hardest, and cheap, because nothing comes before them."""
-        one = {k: v[:, :1] for k, v in batch.items() if k in ("latent", "code", "which", "fresh", "weight")}
-        one["ids"] = batch["ids"][:len(batch["latent"])]
-        return self.flow_loss(forward, one)[0]
+    def settings(self, count):
+        """Which of SPARSITIES each clip is trained with: mostly the model's own."""
+        return torch.multinomial(torch.tensor([.5, .25, .25], device=self.device), count, replacement=True)
+
+    def sparsity(self, number, setting):
+        if not hasattr(self, "growth"):
+            self.growth = torch.tensor([[nets.sparsity_of(i, *s) for i in range(1024)] for s in SPARSITIES],
+                                       dtype=torch.float64, device=self.device)
+        return self.growth[setting[:, None], number.clamp(max=1023)]
 
     @torch.no_grad()
-    def roll(self, batch, uses):
-        """Let the averaged model make the clips of a batch from its own cache."""
+    def roll(self, clips, sparse=False, truth=True):
+        """Let the averaged model make clips from its own cache.
+
+        Some begin with true chunks: those that jump in time, so that their past is that of a
+        long stream.  truth=False: all of every clip is made.
+        """
         model, text = self.average
-        b = len(batch["latent"])
+        b, chunks = clips["number"].shape
+        dev = self.device
         outs, last = [], []
+        begin = torch.where(clips["odd"].any(1), 3, 0) * truth
+        if sparse:
+            clips["setting"] = self.settings(b)
         with self.autocast():
-            keys = model.text_keys(text(batch["ids"]))
-            cache = model.empty_cache(b, self.device, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-            for i in range(data.CHUNKS):
-                k = [(p[batch["which"][:, i]], q[batch["which"][:, i]]) for p, q in keys]
-                noise = [torch.randn_like(batch["latent"][:, i]) for _ in nets.LEVELS]
-                fresh = batch["fresh"][:, i].view(-1, 1, 1, 1, 1)
-                noise[1] = torch.where(fresh, data.coupled_noise(batch["code"][:, i]), noise[1])
+            keys = model.text_keys(text(clips["ids"]))
+            cache = model.empty_cache(b, dev, torch.bfloat16 if dev.type == "cuda" else torch.float32)
+            for i in range(chunks):
+                k = [(p[clips["which"][:, i]], q[clips["which"][:, i]]) for p, q in keys]
+                noise = [torch.randn_like(clips["latent"][:, i]) for _ in nets.LEVELS]
+                fresh = clips["fresh"][:, i].view(-1, 1, 1, 1, 1)
+                noise[0] = torch.where(fresh, data.coupled_noise(clips["code"][:, i]), noise[0])
                 steps = []
-                clean, cache = model.sample(noise, k, cache, keep=steps)
+                share = self.sparsity(clips["number"][:, i:i + 1], clips["setting"])[:, 0] if sparse else None
+                clean, cache = model.sample(noise, k, cache, keep=steps, sparsity=share,
+                                            truth=clips["latent"][:, i], given=begin > i)
                 outs.append(clean.float())
-                last.append(torch.stack([x.float() for x in steps], 1))
-        batch.update(clean=torch.stack(outs, 1), steps=torch.stack(last, 1), uses=uses,
-                     weight=(~batch["jumped"]).float())
-        return batch
+                last.append(torch.stack([x.half() for x in steps], 1))
+        # A first chunk is made with its noise, even where the true one was given.
+        return dict(clips, made=torch.stack(outs, 1), steps=torch.stack(last, 1))
 
-    def reuse(self, made, count):
-        """A random part of a made batch: what the model sees is its own work, the aim is the truth."""
-        made["uses"] -= 1
-        pick = torch.randperm(len(made["latent"]), device=self.device)[:count]
-        part = {k: made[k][pick] for k in ("latent", "code", "which", "fresh", "weight", "clean", "steps")}
-        whole = len(made["latent"])
-        part["ids"] = torch.cat([made["ids"][:whole][pick], made["ids"][whole:][pick]])
-        other = part["which"] >= whole
-        part["which"] = torch.arange(count, device=self.device)[:, None] + count * other
-        return part
-
-    def tally(self, totals, error, level, fresh):
-        """Sums and counts of the error of fresh and other chunks at the sampler's levels."""
-        for row, mask in ((0, fresh), (2, ~fresh)):
-            for j in range(4):
-                hit = (level == j) & mask
-                totals[row, j] += (error * hit).sum()
-                totals[row + 1, j] += hit.sum()
-
-    def report(self, totals):
-        mean = (totals[0::2] / totals[1::2].clamp(min=1)).tolist()
-        show = lambda row: " ".join(f"{x:.4f}" for x in row)
-        return f"error by level: fresh {show(mean[0])}, others {show(mean[1])}"
+    @torch.no_grad()
+    def evaluate(self, sparse=False):
+        """Free-running error on trained and held-out combinations of one actor; 1 is what a mean picture gets."""
+        for name, held in (("trained", False), ("held out", True)):
+            sample = lambda r: captions.sample_test(r, held)
+            bank = data.Bank(self.tokenizer, self.a.tests, 7, self.device, sample)
+            pool = data.Pool(bank, self.encoder, self.a.tests, self.device, data.LONG, late=0)
+            pool.origin.zero_()
+            while pool.filled < self.a.tests:
+                pool.renew(64)
+            clips = pool.clips(self.a.tests, switch=0)
+            made = self.roll(clips, sparse, truth=False)
+            error = (made["made"] - clips["latent"]).pow(2).mean(3)
+            energy = (clips["latent"] - clips["latent"].mean((0, 1, 2))).pow(2).mean(3)
+            near = clips["near"]
+            ratio = lambda w: ((error * w).sum((0, 2, 3, 4)) / (energy * w).sum((0, 2, 3, 4)).clamp(min=1e-6)).tolist()
+            show = lambda row: " ".join(f"{x:.3f}" for x in row)
+            self.log(f"free-running, {name}, by chunk: all {show(ratio(torch.ones_like(near)))} | "
+                     f"actor {show(ratio(near))}")
+            kind = clips["kind"][:, 0]
+            self.log("  actor, first chunk, by kind: " + " ".join(
+                f"{k} {ratio(near * (kind == i).view(-1, 1, 1, 1, 1))[0]:.2f}" for i, k in enumerate(captions.KINDS)))
 
     def sync(self):
         if self.device.type == "cuda":
@@ -318,25 +361,69 @@ class Run:
 
     # --------------------------------------------------------------- samples
     @torch.no_grad()
-    def samples(self, name="samples.png", chunks=7, prompts=PROMPTS, seed=1, shown=6):
+    def samples(self, name="samples.png", chunks=7, prompts=PROMPTS, seed=1, shown=6, sparse=False):
+        """A contact sheet, a row a prompt, at half size."""
         model, text = self.average
         g = torch.Generator(self.device).manual_seed(seed)
         ids = torch.tensor([self.tokenizer(p) for p in prompts], device=self.device)
         outs = []
         with self.autocast():
             keys = model.text_keys(text(ids))
-            cache = model.empty_cache(len(ids), self.device, torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-            for _ in range(chunks):
+            cache = model.empty_cache(len(ids), self.device,
+                                      torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+            for i in range(chunks):
                 noise = [torch.randn(len(ids), 3, 16, *nets.GRID, device=self.device, generator=g) for _ in nets.LEVELS]
-                clean, cache = model.sample(noise, keys, cache)
+                share = torch.full((len(ids),), nets.sparsity_of(i), device=self.device) if sparse else None
+                clean, cache = model.sample(noise, keys, cache, sparsity=share)
                 outs.append(clean.float())
             latents = torch.cat(outs, 1)
-            rows = []
+            frames = []
             for z in latents.split(1):
-                video = self.decoder(z)[0].clamp(0, 1)
-                rows += [video[i] for i in torch.linspace(0, len(video) - 1, shown).long()]
-        self.picture_sheet(name, rows, shown)
-        self.log(f"{name}: latent rms by chunk " + " ".join(f"{c.pow(2).mean().sqrt().item():.2f}" for c in outs[::max(1, chunks // 8)]))
+                # Short pieces: the decoder needs only a little past.
+                for i in torch.linspace(1, latents.shape[1] - 1, shown).long().tolist():
+                    frames.append(self.decoder(z[:, max(0, i - 4):i + 1])[0, -1].clamp(0, 1))
+        self.picture_sheet(name, [F.avg_pool2d(f, 2) for f in frames], shown)
+        rms = [f"{c.pow(2).mean().sqrt().item():.2f}" for c in outs[::max(1, chunks // 8)]]
+        self.log(f"{name}: latent rms by chunk " + " ".join(rms))
+
+
+class Totals:
+    """Errors by noise level: of whole chunks, fresh and others, and of the actor by its kind."""
+
+    def __init__(self, device):
+        self.whole = torch.zeros(2, 4, 2, device=device)
+        self.actor = torch.zeros(2, 8, 4, 2, device=device)
+        self.recent = self.whole.clone()
+
+    def clear(self):
+        self.whole.zero_()
+        self.actor.zero_()
+
+    def add(self, error, near, level, fresh, kind, weight):
+        whole, area = error.mean((2, 3, 4)), near.sum((2, 3, 4))
+        actor = (error * near).sum((2, 3, 4))
+        at = torch.arange(4, device=error.device)
+        hit = (level[..., None] == at) & (weight > 0)[..., None]
+        kinds = kind[..., None] == torch.arange(8, device=error.device)
+        for row, mask in enumerate((fresh, ~fresh)):
+            h = (hit & mask[..., None]).float()
+            sums = torch.stack([(h * whole[..., None]).sum((0, 1)), h.sum((0, 1))], 1)
+            self.whole[row] += sums
+            self.recent[row] += sums
+            for part, value in ((0, actor), (1, area)):
+                self.actor[row, :, :, part] += torch.einsum("bsk,bsl->kl", kinds * value[..., None], h)
+
+    def line(self):
+        mean = (self.recent[..., 0] / self.recent[..., 1].clamp(min=1)).tolist()
+        self.recent.zero_()
+        show = lambda row: " ".join(f"{x:.4f}" for x in row)
+        return f"error by level: fresh {show(mean[0])}, others {show(mean[1])}"
+
+    def table(self):
+        mean = (self.actor[..., 0] / self.actor[..., 1].clamp(min=1)).tolist()
+        show = lambda row: " ".join(f"{x:.3f}" for x in row)
+        lines = [f"{k:>10}  fresh {show(mean[0][i])}  others {show(mean[1][i])}" for i, k in enumerate(captions.KINDS)]
+        return "error of the actor by kind and level:\n" + "\n".join(lines)
 
 
 def nn_list(*modules):
@@ -363,34 +450,42 @@ def load_parts(folder):
 def arguments():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     a.add_argument("--out", required=True)
-    a.add_argument("--minutes", type=float, default=25)
-    a.add_argument("--stages", help="minutes of each stage, e.g. codec=4,teach=12,rollout=6")
+    a.add_argument("--minutes", type=float, default=40)
+    a.add_argument("--stages", help="minutes of each stage, e.g. codec=4,teach=12,rollout=6,sparse=2")
     a.add_argument("--resume", help="output folder of an earlier run")
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--device", default="cuda")
     a.add_argument("--rate", type=float, default=1e-3)
     a.add_argument("--decay", type=float, default=0.4, help="last share of a stage in which the rate falls")
+    a.add_argument("--actors", type=float, default=5, help="extra weight of what belongs to an actor")
     a.add_argument("--no-compile", dest="compile", action="store_false")
-    for name, value in (("batch", 48), ("fresh", 64), ("codec-batch", 16), ("pictures", 1024), ("bank", 40000), ("pool", 16384), ("first", 2048),
-                        ("renew", 64), ("every", 8)):
-        a.add_argument("--" + name, type=int, default=value)
+    for name, value, text in (
+            ("batch", 40, "rows of a step"), ("sparse-batch", 16, "the same in the sparse stage"),
+            ("rolls", 96, "clips the model makes at once"), ("uses", 6, "steps that learn from them"),
+            ("bank", 30000, "scenes"), ("pool", 16384, "encoded clips"), ("first", 2048, "of them before the first step"),
+            ("renew", 64, "clips made anew at a time"), ("every", 8, "steps between"),
+            ("tests", 128, "clips of an evaluation"), ("codec-batch", 16, "crops of a step"),
+            ("pictures", 1024, "clips that crops come from"), ("long", 40, "chunks of the long samples")):
+        a.add_argument("--" + name, type=int, default=value, help=text)
     return a.parse_args()
 
 
 def main():
     a = arguments()
     run = Run(a)
-    stages = a.stages or f"codec={a.minutes * .18},teach={a.minutes * .79}"
+    m = a.minutes
+    stages = a.stages or f"codec={m * .12},teach={m * .60},rollout={m * .18},sparse={m * .07}"
     for part in stages.split(","):
         stage, minutes = part.split("=")
         if stage == "codec":
             run.codec(float(minutes))
-        else:
-            run.generator(float(minutes), stage)
-            run.samples(f"{stage}.png")
-            if stage == "teach":
-                run.save("taught")  # kept, to compare with what rollout makes of it
-    run.samples("long.png", chunks=40, prompts=PROMPTS[:8], seed=2, shown=10)
+            continue
+        if stage == "sparse":
+            run.save("dense")
+        run.generator(float(minutes), stage)
+        run.samples(sparse=stage == "sparse")
+        run.evaluate(stage == "sparse")
+    run.samples("long.png", chunks=a.long, prompts=PROMPTS[:8], seed=2, shown=10, sparse=stage == "sparse")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ def main():
     a = a.parse_args()
     os.makedirs(a.out, exist_ok=True)
     state = load_file(a.model)
-    with open(os.path.join(a.out, "tokenizer.model"), "wb") as f:
-        f.write(bytes(state.pop("tokenizer.model").tolist()))
+    tokens = state.pop("tokenizer.model")
     save_file({k: v.half() for k, v in state.items()}, os.path.join(a.out, "model-0.safetensors"))
-    save_file(load_file(a.encoder), os.path.join(a.out, "model-1.safetensors"))
+    save_file(dict(load_file(a.encoder), **{"tokenizer.model": tokens}), os.path.join(a.out, "model-1.safetensors"))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 A clip is a discrete scene (captions.py) plus a composition code of 16 uniform
 numbers: positions, phases, hill offsets, cloud placement.  Nothing else is
 random, so scene + code fix the video for all time.  The world is periodic or
-stationary: any moment may be the start of a stream and no stream ever ends.
+stationary: no stream ever ends.
+
+It is made for a codec that turns 8x8 pixels of 4 pictures into one latent and for a
+model that remembers 6 latent frames.  Things move by whole latents in a latent frame
+(STRIDE), their cycles last whole latent frames, phases begin at 0 with the stream,
+and what leaves on one side enters on the other at the same moment.
 
 Units: half the picture height; x in [-1.6, 1.6], y in [-1, 1] downwards.
 Shapes: scalars of a clip [B, 1 or T, 1, 1], pictures [B, T, 3, H, W] in [0, 1].
@@ -17,6 +22,8 @@ import captions as C
 
 WIDTH, HEIGHT, RATE, CODES = 256, 160, 16, 16
 PIXEL = 2.0 / HEIGHT
+LATENT = 8 * PIXEL
+STRIDE = LATENT * RATE / 4   # speed of one latent in a latent frame
 (X1, PHASE1, X2, PHASE2, SIZE, FAR, NEAR, CLOUD, SUN, HORIZON, PARTICLE, CAMERA,
  OPEN_PLACE, OPEN_KIND, OPEN_COLOUR, VARIETY) = range(CODES)
 
@@ -57,23 +64,15 @@ class Scenes:
 
     def __init__(self, scenes, code, device):
         self.u = code.to(device)
-        cell = self.u.cpu()
         n = len(scenes)
-        pick = lambda i, c, count: min(int(cell[i, c] * count), count - 1)
         land, time, weather, camera, count = ([0] * n for _ in range(5))
         who = [[(0, 0, 0, 1)] * n for _ in range(2)]
-        for i, s in enumerate(scenes):
-            place = s["landscape"]
-            land[i] = pick(i, OPEN_PLACE, 5) if place == C.OPEN else C.LANDSCAPES.index(place)
-            time[i], weather[i] = C.TIMES.index(s["time"]), C.WEATHERS.index(s["weather"])
-            camera[i] = C.CAMERAS.index(s["camera"])
-            cast = s["actors"]
-            if cast == C.OPEN:
-                kind = C.KINDS[pick(i, OPEN_KIND, 8)]
-                cast = [dict(kind=kind, colour=C.COLOURS[pick(i, OPEN_COLOUR, 8)],
-                             motion=C.KIND_MOTIONS[kind][0], side=1)]
-            count[i] = len(cast)
-            for j, a in enumerate(cast):
+        for i, (s, u) in enumerate(zip(scenes, code[:, [OPEN_PLACE, OPEN_KIND, OPEN_COLOUR]].tolist())):
+            s = C.resolve(s, *u)
+            land[i], time[i] = C.LANDSCAPES.index(s["landscape"]), C.TIMES.index(s["time"])
+            weather[i], camera[i] = C.WEATHERS.index(s["weather"]), C.CAMERAS.index(s["camera"])
+            count[i] = len(s["actors"])
+            for j, a in enumerate(s["actors"]):
                 who[j][i] = (C.KINDS.index(a["kind"]), C.COLOURS.index(a["colour"]),
                              C.MOTIONS.index(a["motion"]), a["side"])
         to = lambda x: torch.tensor(x, device=device)
@@ -102,24 +101,26 @@ class View:
     def __init__(self, s, t):
         dev = t.device
         self.s, self.t = s, t[..., None, None]
-        phase = self.t / 10 + s.code(CAMERA)
         is_zoom = (s.camera == 3).view(-1, 1, 1, 1)
         side = ((s.camera == 2).float() - (s.camera == 1).float()).view(-1, 1, 1, 1)
-        self.pan = side * 0.3 * self.t
-        self.zoom = torch.where(is_zoom, 1.15 + 0.15 * torch.sin(2 * math.pi * phase), torch.ones_like(phase))
+        self.pan = side * STRIDE * self.t
+        self.zoom = torch.where(is_zoom, 1.15 + 0.15 * torch.sin(2 * math.pi * self.t / 5), torch.ones_like(self.t))
         x = (torch.arange(WIDTH, device=dev) + 0.5 - WIDTH / 2) * PIXEL
         y = (torch.arange(HEIGHT, device=dev) + 0.5 - HEIGHT / 2) * PIXEL
         self.x, self.y = x.view(1, 1, 1, -1) / self.zoom, y.view(1, 1, -1, 1) / self.zoom
         self.pixel = PIXEL / self.zoom
-        self.horizon = 0.02 + 0.12 * s.code(HORIZON)
+        self.horizon = LATENT * (2 * s.code(HORIZON)).floor()
         self.wet = (s.weather >= 2).float().view(-1, 1, 1, 1, 1)
         self.night = (s.time == 3).float().view(-1, 1, 1, 1)
-        self.light = table(LIGHT, s.time) * (1 - 0.18 * self.wet)
+        # Rain darkens, falling snow brightens.
+        self.tone = torch.tensor([1., 1., 0.86, 1.12], device=dev)[s.weather].view(-1, 1, 1, 1, 1)
+        self.light = table(LIGHT, s.time) * torch.where(self.wet > 0, self.tone - 0.1, self.tone)
         self.sun_x = (s.code(SUN) - 0.5) * 2.2
         height = torch.tensor([0.16, 0.62, 0.12, 0.66], device=dev)[s.time].view(-1, 1, 1, 1)
         self.sun_y = self.horizon - height
-        self.low = torch.lerp(table(SKY_LOW, s.time), table(GREY, s.time) * 1.1, 0.7 * self.wet)
-        self.top = torch.lerp(table(SKY_TOP, s.time), table(GREY, s.time), 0.75 * self.wet)
+        veil = 0.75 * self.wet + 0.2 * (s.weather == 1).float().view(-1, 1, 1, 1, 1)
+        self.low = torch.lerp(table(SKY_LOW, s.time), table(GREY, s.time) * 1.1 * self.tone, veil).clamp(max=1)
+        self.top = torch.lerp(table(SKY_TOP, s.time), table(GREY, s.time) * self.tone, veil).clamp(max=1)
 
     def scroll(self, depth):
         """World column of each pixel column at parallax `depth` (1: the foreground)."""
@@ -142,13 +143,13 @@ def sky(v):
 
 
 def stars(canvas, v):
-    """One star in each cell of a slowly turning lattice."""
+    """One star in each cell of a lattice."""
     size = 0.17
-    x, y = v.x / size + v.s.code(PARTICLE) * 16 + v.pan * 0.1, (v.y + 1) / size
+    x, y = (v.x + v.pan * 0.1) / size, (v.y + 1) / size
     i, j = x.floor(), y.floor()
     a, b = noise(i, j), noise(i + 7, j + 3)
     d = (x - i - 0.2 - 0.6 * a) ** 2 + (y - j - 0.2 - 0.6 * b) ** 2
-    twinkle = 0.75 + 0.25 * torch.sin(2.5 * v.t + 6.28 * (a + b))
+    twinkle = 0.75 + 0.25 * torch.sin(2 * math.pi * (v.t / 2.5 + a + b))
     bright = torch.exp(-d / (0.004 + 0.008 * a)) * twinkle * (0.5 + 0.5 * b)
     fade = ((v.horizon - v.y) * 3).clamp(0, 1)
     colour = torch.tensor([1., .98, .9], device=canvas.device).view(1, 1, 3, 1, 1)
@@ -157,7 +158,7 @@ def stars(canvas, v):
 
 def clouds(canvas, v):
     """Heaps of sine noise with flat bases, lit from above, drifting with the wind."""
-    x = v.scroll(0.15) * 1.0 + v.s.code(CLOUD) * 12.566 + 0.06 * v.t
+    x = v.scroll(0.25) + v.s.code(CLOUD) * 3.14 + 0.05 * v.t
     y = (v.y - v.horizon + 0.62) * 3.2
 
     def density(y):
@@ -165,7 +166,7 @@ def clouds(canvas, v):
         return d + 0.22 * torch.sin(x * 11.0 - y * 4.0) - y * y * 0.55
 
     d = density(y)
-    alpha = smooth(0.1, 0.55, d)
+    alpha = smooth(0.0, 0.45, d)
     shade = (0.72 + 0.5 * (d - density(y - 0.45))).clamp(0.55, 1.0)
     base = torch.lerp(v.light.clamp(min=0.12) * 1.02, v.low, 0.3)
     base = torch.lerp(base, table(GREY, v.s.time), 0.5 * v.wet)
@@ -234,6 +235,10 @@ def trees(canvas, v, x, base, parts, round_top):
 
 
 def sea(canvas, v):
+    # Islands on the horizon show that the camera moves.
+    far = v.s.code(FAR) * 6.283
+    y, slope = waves(v.scroll(0.5), ((.12, 1.6, far), (.05, 4.3, far)))
+    canvas = ridge(canvas, v, v.horizon + 0.03 - y, slope, colour3(.42, .62, .50), colour3(.26, .42, .40), 0.25)
     below = v.y - v.horizon
     depth = 1.0 / (below.clamp(min=0) + 0.07)
     x = v.scroll(1.0) + v.s.code(NEAR) * 6.283
@@ -262,9 +267,25 @@ def desert(canvas, v):
         # A dune leans: its phase runs ahead of itself.
         y, slope = amp * torch.sin(a + 0.7 * torch.sin(a)), amp * f * torch.cos(a + 0.7 * torch.sin(a)) * 2
         canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.5)
+        if depth == 0.6:
+            canvas = cacti(canvas, v, x)
     below = (v.y - v.horizon - 0.3).clamp(min=0)
     ripple = torch.sin(60 * below / (0.35 + below) + 3 * torch.sin(v.scroll(1.0) * 2 + near))
     return over(canvas, v.light * 0.25, (below > 0) * 0.10 * (0.5 + 0.5 * ripple))
+
+
+def cacti(canvas, v, x):
+    """A cactus in some cells, on the flank of the middle dune."""
+    cell = 0.6
+    k = (x / cell).floor()
+    r = noise(k, 7.0, 12.0)
+    dx, dy = x - (k + 0.35 + 0.3 * r) * cell, v.horizon + 0.24 - v.y
+    size = 0.16 + 0.08 * r
+    stem = (dx ** 2 + (dy - dy.clamp(min=0.0).minimum(size)) ** 2).sqrt() - 0.026
+    arm = ((dx.abs() - 0.075) ** 2 + (dy - dy.clamp(min=0.09, max=0.14)) ** 2).sqrt() - 0.018
+    elbow = torch.maximum(dx.abs() - 0.075, (dy - 0.09).abs() - 0.016)
+    shape = torch.minimum(stem, torch.minimum(arm, elbow))
+    return over(canvas, colour3(.25, .48, .26)(v) * v.light, edge(shape, v.pixel) * (r > 0.3))
 
 
 def triangle(x):
@@ -272,7 +293,7 @@ def triangle(x):
 
 
 def snow(canvas, v):
-    far, near = v.s.code(FAR) * 4, v.s.code(NEAR) * 6.283
+    far, near = v.s.code(FAR), v.s.code(NEAR) * 6.283
     for depth, base, amp, f, haze in ((0.25, -0.08, .20, .42, 0.42), (0.45, 0.04, .17, .60, 0.15)):
         x = v.scroll(depth) * f + far * (1 + depth)
         y = amp * (triangle(x) + 0.45 * triangle(x * 2.3 + 0.2))
@@ -289,33 +310,34 @@ def snow(canvas, v):
 
 
 def city(canvas, v):
+    """Two rows of houses; walls and windows keep to the grid of latents, so that fronts stay sharp."""
     dark = (v.s.time.view(-1, 1, 1, 1) >= 2).float()
+    u = LATENT
     for depth, cell, low, high, body, haze, seed in (
-            (0.25, 0.24, 0.30, 0.40, (.52, .58, .68), 0.45, 2.0), (0.5, 0.36, 0.12, 0.42, (.46, .44, .50), 0.08, 6.0)):
-        x = v.scroll(depth) + (v.s.code(FAR if seed == 2.0 else NEAR)) * cell * 12
+            (0.25, 3 * u, 5, 4, (.56, .62, .72), 0.45, 2.0), (0.5, 5 * u, 3, 5, (.46, .44, .50), 0.08, 6.0)):
+        near = seed == 6.0
+        x = v.scroll(depth) + (v.s.code(NEAR if near else FAR) * 8).floor() * u
         k = (x / cell).floor()
         r, r2 = noise(k, seed, 12.0), noise(k, seed + 1, 12.0)
         inside = x - k * cell
-        top = v.horizon + 0.2 - low - high * r
-        wall = torch.maximum(top - v.y, (inside - cell / 2).abs() - cell * 0.46)
+        top = v.horizon + (2 - low - (high * r).round()) * u
+        wall = torch.maximum(top - v.y, inside - cell + u / 4) if near else top - v.y
         tone = torch.tensor(body, device=x.device).view(1, 1, 3, 1, 1) * (0.75 + 0.5 * r2)[:, :, None]
-        tone = tone * (1 + 0.12 * torch.tanh((inside - cell / 2) * 40) * torch.tanh((v.sun_x - v.x) * 1.5))[:, :, None]
         colour = torch.lerp(tone * v.light, v.low, haze)
         alpha = edge(wall, v.pixel)
         canvas = over(canvas, colour, alpha)
-        w, h = cell / 4, 0.09
-        wx, wy = inside / w, (v.y - top) / h
-        pane = torch.maximum((fract(wx) - 0.5).abs() - 0.24, (fract(wy) - 0.55).abs() - 0.27) * w
-        frame = (wx > 0.35) * (wx < 3.65) * (wy > 0.3)
-        lit = (noise(k * 4 + wx.floor(), wy.floor() + seed, 24.0) > 0.45) * dark
-        glass = torch.lerp(torch.lerp(v.top, v.low, 0.5) * 0.8,
-                           colour3(1., .86, .5)(v), lit[:, :, None] * 0.9)
-        canvas = over(canvas, glass, alpha * edge(pane, v.pixel) * frame * (0.5 if haze > 0.3 else 0.85))
+        if near:
+            wx, wy = inside / u, (v.y - top) / u
+            pane = torch.maximum((fract(wx) - 0.5).abs() - 0.27, (fract(wy) - 0.5).abs() - 0.30) * u
+            frame = (wx < 4.5) * (wy > 0.5)
+            lit = (noise(k * 5 + wx.floor(), wy.floor() + seed, 24.0) > 0.45) * dark
+            glass = torch.lerp(torch.lerp(v.top, v.low, 0.5) * 0.8, colour3(1., .86, .5)(v), lit[:, :, None] * 0.9)
+            canvas = over(canvas, glass, alpha * edge(pane, v.pixel) * frame * 0.85)
     below = v.y - v.horizon - 0.2
-    x = v.scroll(1.0) + v.s.code(VARIETY)
+    x = v.scroll(1.0)
     ground = torch.lerp(colour3(.62, .61, .60)(v), colour3(.36, .37, .40)(v), smooth(0.10, 0.12, below)[:, :, None])
     canvas = over(canvas, ground * v.light, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
-    dash = torch.maximum((fract(x / 0.5 + (below - 0.45) * 0) - 0.5).abs() * 0.5 - 0.13, (below - 0.5).abs() - 0.015)
+    dash = torch.maximum((fract(x / 0.8) - 0.5).abs() * 0.8 - 0.2, (below - 0.5).abs() - 0.015)
     return over(canvas, colour3(.95, .93, .80)(v) * v.light, edge(dash, v.pixel))
 
 
@@ -324,27 +346,27 @@ LAND = (sea, hills, desert, snow, city)
 
 # ---------------------------------------------------------------- rain and snow
 def rain(canvas, v):
-    for size, speed, strength in ((0.13, 2.6, 0.45), (0.09, 2.0, 0.30)):
-        x = (v.x + v.y * 0.12) / size + v.s.code(PARTICLE) * 8
+    """Streaks that fall by their own distance in a latent frame: every latent frame of rain is alike."""
+    for size, length, strength in ((0.13, 0.65, 0.55), (0.09, 0.45, 0.40)):
+        x = (v.x + v.y * 0.12) / size
         i = x.floor()
-        y = (v.y - speed * v.t) / (size * 5) + noise(i, 3.0, 8.0)
-        j = y.floor()
-        r = noise(i, j, 8.0)
-        streak = torch.maximum((x - i - 0.2 - 0.6 * r).abs() * size - 0.004, ((y - j - 0.5).abs() - 0.22) * size * 5)
+        r = noise(i, 3.0)
+        y = v.y / length - 4 * v.t + noise(i, 9.0)
+        streak = torch.maximum((x - i - 0.2 - 0.6 * r).abs() * size - 0.005,
+                               ((fract(y) - 0.5).abs() - 0.22) * length)
         colour = colour3(.85, .90, 1.)(v) * (0.4 + 0.6 * v.light)
         canvas = over(canvas, colour, edge(streak, v.pixel) * strength)
     return canvas
 
 
 def snowfall(canvas, v):
-    for size, speed, radius in ((0.36, 0.42, 0.026), (0.24, 0.30, 0.017)):
-        x0 = v.x / size + v.s.code(PARTICLE) * 8
-        y = (v.y - speed * v.t) / size
-        j = y.floor()
-        x = x0 + 0.12 * torch.sin(v.t * 1.3 + noise(j, 1.0, 8.0) * 6.283)
-        i = x.floor()
-        a, b = noise(i, j, 8.0), noise(i + 3, j + 5, 8.0)
-        d = ((x - i - 0.25 - 0.5 * a) ** 2 + (y - j - 0.25 - 0.5 * b) ** 2).sqrt() * size - radius
+    """Columns of flakes that repeat after 3 latent frames, within the model's memory."""
+    for size, radius in ((0.36, 0.030), (0.24, 0.020)):
+        i = (v.x / size).floor()
+        y = v.y / size - v.t / 0.75 + noise(i, 5.0)
+        a, b = noise(i, 8.0), noise(i + 3, 2.0)
+        dx, dy = v.x / size - i - 0.2 - 0.6 * a, fract(y) - 0.3 - 0.4 * b
+        d = (dx ** 2 + dy ** 2).sqrt() * size - radius
         colour = colour3(1., 1., 1.)(v) * (0.45 + 0.55 * v.light)
         canvas = over(canvas, colour, edge(d, v.pixel * 1.6) * 0.92)
     return canvas
