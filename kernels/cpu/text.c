@@ -4,11 +4,10 @@
  */
 #include <math.h>
 
+#include "core/t5bucket.h"
 #include "cpu.h"
 #include "vecmath.h"
 
-/* Distances from this on share the last bucket of their side. */
-#define MAX_DISTANCE 128
 #define QUERY_PIECE 64
 
 typedef struct
@@ -39,22 +38,6 @@ lf_cpu_embed (
   Embed a = {y, table, dtype, ids, C};
 
   lf_cpu_for (q, T, 16, embed_rows, &a);
-}
-
-/* Bucket of key position - query position: exact near by, logarithmic further away. */
-static gint
-t5_bucket (gint distance, gint buckets)
-{
-  gint half = buckets / 2, exact = half / 2;
-  gint side = distance > 0 ? half : 0;
-  gint away = ABS (distance), far;
-
-  if (away < exact)
-    return side + away;
-  far = exact
-        + (gint) (logf ((float) away / exact) / (float) log ((double) MAX_DISTANCE / exact)
-                  * (half - exact));
-  return side + MIN (far, half - 1);
 }
 
 typedef struct
@@ -121,7 +104,7 @@ lf_cpu_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bias, gi
   gint i;
 
   for (i = 0; i < 2 * T - 1; i++)
-    bucket[i] = t5_bucket (i - (T - 1), buckets);
+    bucket[i] = lf_t5_bucket (i - (T - 1), buckets);
   a.pieces = (T + QUERY_PIECE - 1) / QUERY_PIECE;
   lf_cpu_for (q, (gint64) heads * a.pieces, 1, attend, &a);
 }

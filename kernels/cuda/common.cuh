@@ -122,6 +122,48 @@ lf_store_pack (T *y, const LfPack<T> &p)
   *reinterpret_cast<uint4 *> (y) = p.raw;
 }
 
+/* N values from or to memory: by packs, aligned, where they are whole ones, else one by one. */
+template <int N, typename T>
+__device__ __forceinline__ void
+lf_load_values (float (&v)[N], const T *x)
+{
+  if constexpr (N % LfPack<T>::N == 0) {
+#pragma unroll
+    for (int j = 0; j < N; j += LfPack<T>::N) {
+      LfPack<T> p = lf_load_pack (x + j);
+
+#pragma unroll
+      for (int i = 0; i < LfPack<T>::N; i++)
+        v[j + i] = lf_load (&p.value[i]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      v[i] = lf_load (x + i);
+  }
+}
+
+template <int N, typename T>
+__device__ __forceinline__ void
+lf_store_values (T *y, const float (&v)[N])
+{
+  if constexpr (N % LfPack<T>::N == 0) {
+#pragma unroll
+    for (int j = 0; j < N; j += LfPack<T>::N) {
+      LfPack<T> p;
+
+#pragma unroll
+      for (int i = 0; i < LfPack<T>::N; i++)
+        lf_store (&p.value[i], v[j + i]);
+      lf_store_pack (y + j, p);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+      lf_store (y + i, v[i]);
+  }
+}
+
 __device__ __forceinline__ float
 lf_warp_sum (float v)
 {

@@ -46,36 +46,6 @@ finish_one (const Finish &f, float v, float y, int row, int column)
   }
 }
 
-/* N values of any type: 16 bytes or two times that. */
-template <int N, typename T>
-__device__ __forceinline__ void
-load_packs (float (&v)[N], const T *x)
-{
-#pragma unroll
-  for (int i = 0; i < N; i += LfPack<T>::N) {
-    LfPack<T> p = lf_load_pack (x + i);
-
-#pragma unroll
-    for (int j = 0; j < LfPack<T>::N; j++)
-      v[i + j] = lf_load (&p.value[j]);
-  }
-}
-
-template <int N, typename T>
-__device__ __forceinline__ void
-store_packs (T *y, const float (&v)[N])
-{
-#pragma unroll
-  for (int i = 0; i < N; i += LfPack<T>::N) {
-    LfPack<T> p;
-
-#pragma unroll
-    for (int j = 0; j < LfPack<T>::N; j++)
-      lf_store (&p.value[j], v[i + j]);
-    lf_store_pack (y + i, p);
-  }
-}
-
 /* y (rows, n_out) from v (rows, n_out); N values a thread, one where nothing is aligned. T is the
  * activations' type, Y that of y. */
 template <typename T, typename Y, int N>
@@ -95,13 +65,13 @@ finish_kernel (Y *y, int ldy, const T *v, gsize count, int n_out, Finish f)
   } else {
     float from[N], old[N];
 
-    load_packs (from, v + i);
+    lf_load_values (from, v + i);
     if (reads)
-      load_packs (old, to);
+      lf_load_values (old, to);
 #pragma unroll
     for (int j = 0; j < N; j++)
       from[j] = finish_one<T> (f, from[j], reads ? old[j] : 0, row, column + j);
-    store_packs (to, from);
+    lf_store_values (to, from);
   }
 }
 

@@ -4,10 +4,8 @@
  */
 #include <math.h>
 
+#include "core/t5bucket.h"
 #include "kernels/cuda/common.cuh"
-
-/* Distances from this on share the last bucket of their side. */
-#define MAX_DISTANCE 128
 
 #define TILE 64           /* queries, keys and channels that a block has at once */
 #define STRIDE (TILE + 4) /* floats a row of a tile: 16-byte reads of a column do not collide */
@@ -58,22 +56,6 @@ lf_cuda_embed (
 }
 
 /* --------------------------------------------------------------- attention */
-
-/* Bucket of key position - query position: exact near by, logarithmic further away. */
-static gint
-t5_bucket (gint distance, gint buckets)
-{
-  gint half = buckets / 2, exact = half / 2;
-  gint side = distance > 0 ? half : 0;
-  gint away = ABS (distance), far;
-
-  if (away < exact)
-    return side + away;
-  far = exact
-        + (gint) (logf ((float) away / exact) / (float) log ((double) MAX_DISTANCE / exact)
-                  * (half - exact));
-  return side + MIN (far, half - 1);
-}
 
 typedef struct
 {
@@ -286,7 +268,7 @@ lf_cuda_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bias, g
     return;
   bucket = g_new (gint32, 2 * T - 1);
   for (i = 0; i < 2 * T - 1; i++)
-    bucket[i] = t5_bucket (i - (T - 1), buckets);
+    bucket[i] = lf_t5_bucket (i - (T - 1), buckets);
   a.bucket = lf_cuda_list (q, bucket, 2 * T - 1);
   g_free (bucket);
   if (!a.bucket)

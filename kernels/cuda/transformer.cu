@@ -16,48 +16,6 @@ aligned (gsize bytes, P... pointers)
   return (... && (GPOINTER_TO_SIZE (pointers) % bytes == 0));
 }
 
-/* N values from x: by packs where they are whole ones, else one by one. */
-template <int N, typename T>
-__device__ __forceinline__ void
-load_values (float (&v)[N], const T *x)
-{
-  if constexpr (N % LfPack<T>::N == 0) {
-#pragma unroll
-    for (int j = 0; j < N; j += LfPack<T>::N) {
-      LfPack<T> p = lf_load_pack (x + j);
-
-#pragma unroll
-      for (int i = 0; i < LfPack<T>::N; i++)
-        v[j + i] = lf_load (&p.value[i]);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < N; i++)
-      v[i] = lf_load (x + i);
-  }
-}
-
-template <int N, typename T>
-__device__ __forceinline__ void
-store_values (T *y, const float (&v)[N])
-{
-  if constexpr (N % LfPack<T>::N == 0) {
-#pragma unroll
-    for (int j = 0; j < N; j += LfPack<T>::N) {
-      LfPack<T> p;
-
-#pragma unroll
-      for (int i = 0; i < LfPack<T>::N; i++)
-        lf_store (&p.value[i], v[j + i]);
-      lf_store_pack (y + j, p);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < N; i++)
-      lf_store (y + i, v[i]);
-  }
-}
-
 /* N floats that nobody writes: aligned to 16 bytes where N is a multiple of 4. */
 template <int N>
 __device__ __forceinline__ void
@@ -145,7 +103,7 @@ norm_packs (Norm a)
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (lane + i * WIDTH < packs)
-      load_values (v[i], x + (lane + i * WIDTH) * N);
+      lf_load_values (v[i], x + (lane + i * WIDTH) * N);
   if constexpr (ADD) {
 #pragma unroll
     for (int i = 0; i < PACKS; i++)
@@ -153,13 +111,13 @@ norm_packs (Norm a)
         int c = (lane + i * WIDTH) * N;
         float more[N], gate[N];
 
-        load_values (more, (const T *) a.add + row * a.C + c);
+        lf_load_values (more, (const T *) a.add + row * a.C + c);
         if (a.gate)
           load_weights (gate, a.gate + c);
 #pragma unroll
         for (int j = 0; j < N; j++)
           v[i][j] += a.gate ? gate[j] * more[j] : more[j];
-        store_values (a.sum + row * a.C + c, v[i]);
+        lf_store_values (a.sum + row * a.C + c, v[i]);
       }
   }
   if (CENTER) {
@@ -197,7 +155,7 @@ norm_packs (Norm a)
         sum = fmaxf (sum, fabsf (v[i][j]));
       }
       if (!FP8)
-        store_values (y + c, v[i]);
+        lf_store_values (y + c, v[i]);
     }
   if constexpr (FP8) {
     float most = row_max<WARPS> (sum, shared), inverse = lf_fp8_inverse (most);
@@ -387,11 +345,11 @@ finish_qk (const LfQkNormRope &a, const Angles &angles, float (&q)[N], float (&k
     k[i] = k[i] * inv.y * of_k[i];
   }
   if (a.keys_plain)
-    store_values ((T *) a.keys_plain + key + c, k);
+    lf_store_values ((T *) a.keys_plain + key + c, k);
   rotate_values (q, angles, pair);
   rotate_values (k, angles, pair);
-  store_values ((T *) a.q + query + c, q);
-  store_values ((T *) a.keys + key + c, k);
+  lf_store_values ((T *) a.q + query + c, q);
+  lf_store_values ((T *) a.keys + key + c, k);
 }
 
 __device__ __forceinline__ float2
@@ -476,8 +434,8 @@ qk_norm_rope_pairs (LfQkNormRope a)
   for (int c = 2 * threadIdx.x; c < C; c += 2 * blockDim.x) {
     float of_q[2], of_k[2];
 
-    load_values (of_q, q + c);
-    load_values (of_k, k + c);
+    lf_load_values (of_q, q + c);
+    lf_load_values (of_k, k + c);
     finish_qk<2, T> (a, angles, of_q, of_k, inv, row * C, key, c);
   }
 }
@@ -526,9 +484,9 @@ rotate_keys (T *keys, const T *plain, LfRope rope, const gint32 *slots, int n, i
   for (int c = threadIdx.x * N; c < C; c += blockDim.x * N) {
     float v[N];
 
-    load_values (v, plain + at + c);
+    lf_load_values (v, plain + at + c);
     rotate_values (v, angles, c % d / 2);
-    store_values (keys + at + c, v);
+    lf_store_values (keys + at + c, v);
   }
 }
 
