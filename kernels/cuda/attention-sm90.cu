@@ -48,8 +48,9 @@ multiply_rs (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
 template <int D, int BK> struct Consumer
 {
   Shared<D, BK> *s;
-  int wg, keys, values; /* counts of what came */
-  int pending;          /* the stage whose values are still to be added, or -1 */
+  LfBf16 (*q)[ROWS][PANEL]; /* this tile's queries, (D / PANEL) of them */
+  int wg, keys, values;     /* counts of what came */
+  int pending;              /* the stage whose values are still to be added, or -1 */
   int pending_parity;
   float scale; /* 1 / sqrt (d) / ln 2 */
   float out[D / 2], maximum[2], sum[2];
@@ -62,7 +63,7 @@ template <int D, int BK> struct Consumer
     for (int k = 0; k < D / 16; k++) {
       const int panel = k / 4, step = k % 4 * 16;
 
-      multiply_ss (score, lf_tile_descriptor (&s->q[panel][wg * 64][step], 16, 1024),
+      multiply_ss (score, lf_tile_descriptor (&q[panel][wg * 64][step], 16, 1024),
           lf_tile_descriptor (&s->keys[stage][panel][0][step], 16, 1024), k > 0);
     }
   }
@@ -284,7 +285,7 @@ template <int D, int BK> struct Consumer
       for (int r = 0; r < 2; r++) {
         int row = first + lane / 4 + r * 8, piece = i % 8 ^ row % 8;
 
-        *reinterpret_cast<uint32_t *> (&s->q[i / 8][row][piece * 8 + lane % 4 * 2]) =
+        *reinterpret_cast<uint32_t *> (&q[i / 8][row][piece * 8 + lane % 4 * 2]) =
             lf_pack_bf16 (out[i * 4 + r * 2] * inverse[r], out[i * 4 + r * 2 + 1] * inverse[r]);
       }
     }
@@ -297,7 +298,7 @@ template <int D, int BK> struct Consumer
       if (token < a->L)
         *reinterpret_cast<uint4 *> (
             static_cast<LfBf16 *> (a->y) + token * C + head * D + column * 8) =
-            *reinterpret_cast<const uint4 *> (&s->q[column / 8][row][(column % 8 ^ row % 8) * 8]);
+            *reinterpret_cast<const uint4 *> (&q[column / 8][row][(column % 8 ^ row % 8) * 8]);
     }
   }
 };
@@ -319,8 +320,11 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
   if (wg == 1)
     consumer.your_turn ();
   for (; seg.advance (c); segment++) {
+    const int stage = segment % STAGES;
+
     consumer.start ();
-    lf_barrier_wait (&s->q_full, segment % 2);
+    consumer.q = s->q[stage];
+    lf_barrier_wait (&s->q_full[stage], segment / STAGES % 2);
     consumer.consume ();
     if (seg.part < 0)
       consumer.store (a, seg.tile % c.tiles, seg.tile / c.tiles);
@@ -328,7 +332,7 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
       consumer.leave (c.part + (gsize) seg.part * PART<D>);
     /* the copy engine writes there next */
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    consumer.release (&s->q_free);
+    consumer.release (&s->q_free[stage]);
   }
   if (wg == 0)
     consumer.my_turn (); /* the other one's last word */
@@ -345,9 +349,9 @@ static __global__ void __launch_bounds__ (3 * GROUP, 1)
   const int group = threadIdx.x / GROUP;
 
   if (threadIdx.x == 0) {
-    lf_barrier_init (&s->q_full, 1);
-    lf_barrier_init (&s->q_free, CONSUMER_WARPS);
     for (int i = 0; i < STAGES; i++) {
+      lf_barrier_init (&s->q_full[i], 1);
+      lf_barrier_init (&s->q_free[i], CONSUMER_WARPS);
       lf_barrier_init (&s->keys_full[i], 1);
       lf_barrier_init (&s->values_full[i], 1);
       lf_barrier_init (&s->keys_free[i], CONSUMER_WARPS);

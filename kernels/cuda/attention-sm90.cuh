@@ -30,11 +30,11 @@ make_item (int wanted, int valid)
 
 template <int D, int BK> struct Shared
 {
-  LfBf16 q[D / PANEL][ROWS][PANEL];
+  LfBf16 q[STAGES][D / PANEL][ROWS][PANEL]; /* the next tile's come while one is at work */
   LfBf16 keys[STAGES][D / PANEL][BK][PANEL];
   LfBf16 values[STAGES][D / PANEL][BK][PANEL];
-  uint64_t q_full, q_free, keys_full[STAGES], keys_free[STAGES], values_full[STAGES],
-      values_free[STAGES];
+  uint64_t q_full[STAGES], q_free[STAGES], keys_full[STAGES], keys_free[STAGES],
+      values_full[STAGES], values_free[STAGES];
   int items[STAGES];
 };
 
@@ -117,11 +117,14 @@ template <int D, int BK> struct Feed
   __device__ void
   start (int tile)
   {
-    lf_barrier_wait (&s->q_free, segment % 2 ^ 1);
-    lf_barrier_expect (&s->q_full, ROWS * D * 2);
+    int stage = segment % STAGES;
+
+    lf_barrier_wait (&s->q_free[stage], segment / STAGES % 2 ^ 1);
+    lf_barrier_expect (&s->q_full[stage], ROWS * D * 2);
 #pragma unroll
     for (int p = 0; p < D / PANEL; p++)
-      lf_tma_load_2d (s->q[p], &maps->q, &s->q_full, head * D + p * PANEL, tile * ROWS);
+      lf_tma_load_2d (
+          s->q[stage][p], &maps->q, &s->q_full[stage], head * D + p * PANEL, tile * ROWS);
     segment++;
   }
 
