@@ -38,8 +38,9 @@ struct _LightforceSrc
   LfTimeline timeline;          /* this and the next two: written by the streaming thread only */
   guint64 shift;                /* a picture's number and this, modulo 2^64, is its frame's */
   LfSrcCounts counts;
-  guint64 chunk;       /* the one that is shown */
-  LfStats final_stats; /* of the latest worker, when there is none */
+  guint64 chunk;          /* the one that is shown */
+  gboolean seek_key_unit; /* the latest seek goes to the beginning of a frame */
+  LfStats final_stats;    /* of the latest worker, when there is none */
 
   /* streaming thread, under the stream lock */
   LfSrcOutput *output;  /* NULL until negotiated */

@@ -224,36 +224,39 @@ GstFlowReturn
 lf_src_release (LightforceSrc *self, gboolean *repeat)
 {
   GstFlowReturn ret = GST_FLOW_OK;
-  gboolean starved;
+  gboolean starved = FALSE, can_repeat;
   guint64 resyncs = self->counts.resyncs;
 
   *repeat = FALSE;
   GST_OBJECT_LOCK (self);
   self->policy = self->settings.late_policy;
   GST_OBJECT_UNLOCK (self);
+  can_repeat = self->policy == LF_SRC_LATE_REPEAT && self->shown_chunk;
   if (!self->anchored && self->item == NULL)
     ret = prebuffer (self);
-  if (ret == GST_FLOW_OK)
-    ret = lf_src_find_chunk (self, FALSE);
-  starved = ret == LF_SRC_FLOW_EMPTY;
-  if (starved && (self->policy != LF_SRC_LATE_REPEAT || self->shown_chunk == NULL))
-    ret = lf_src_find_chunk (self, TRUE);
-  if (ret != GST_FLOW_OK && ret != LF_SRC_FLOW_EMPTY)
+  if (ret != GST_FLOW_OK)
     return ret;
-  if (!lf_pacer_wait (&self->pacer, GST_ELEMENT (self), next_due, self))
-    return GST_FLOW_FLUSHING;
-  if (ret == LF_SRC_FLOW_EMPTY) {
+  do {
     ret = lf_src_find_chunk (self, FALSE);
-    if (ret == LF_SRC_FLOW_EMPTY) {
-      note_late (self);
-      *repeat = TRUE;
-      return GST_FLOW_OK;
-    }
-  } else if (self->policy == LF_SRC_LATE_DROP) {
-    ret = drop_late (self, starved);
-  } else if (starved && !self->fresh && self->counts.resyncs != resyncs) {
+    starved |= ret == LF_SRC_FLOW_EMPTY;
+    if (ret == LF_SRC_FLOW_EMPTY && !can_repeat)
+      ret = lf_src_find_chunk (self, TRUE);
+    if (ret != GST_FLOW_OK && ret != LF_SRC_FLOW_EMPTY)
+      return ret;
+    if (!lf_pacer_wait (&self->pacer, GST_ELEMENT (self), next_due, self))
+      return GST_FLOW_FLUSHING;
+    /* It may have come meanwhile, or be of no use since a restart. */
+    ret = lf_src_find_chunk (self, FALSE);
+  } while (ret == LF_SRC_FLOW_EMPTY && !can_repeat);
+  if (ret == LF_SRC_FLOW_EMPTY) {
     note_late (self);
+    *repeat = TRUE;
+    return GST_FLOW_OK;
   }
+  if (ret == GST_FLOW_OK && self->policy == LF_SRC_LATE_DROP)
+    ret = drop_late (self, starved);
+  else if (starved && !self->fresh && self->counts.resyncs != resyncs)
+    note_late (self);
   self->fresh = FALSE;
   if (ret == GST_FLOW_OK)
     warn_if_slow (self);

@@ -46,6 +46,11 @@ can_seek (LightforceSrc *self, GstEvent *event)
     problem = "the stop cannot be set: num-buffers ends the video";
   if (problem)
     GST_WARNING_OBJECT (self, "refused, %s: %" GST_PTR_FORMAT, problem, event);
+  if (problem == NULL) {
+    GST_OBJECT_LOCK (self);
+    self->seek_key_unit = flags & GST_SEEK_FLAG_KEY_UNIT && !(flags & GST_SEEK_FLAG_ACCURATE);
+    GST_OBJECT_UNLOCK (self);
+  }
   return problem == NULL;
 }
 
@@ -67,37 +72,27 @@ lf_src_send_event (GstElement *element, GstEvent *event)
   return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
 }
 
-/* The segment of a seek to a key unit begins with the frame that is shown at its time; that of an
- * accurate one exactly there, in the middle of the frame. */
-static gboolean
-lf_src_prepare_seek_segment (GstBaseSrc *bsrc, GstEvent *event, GstSegment *segment)
-{
-  LightforceSrc *self = LF_SRC (bsrc);
-  LfTimeline timeline;
-  GstSeekFlags flags;
-
-  if (!parent_class->prepare_seek_segment (bsrc, event, segment))
-    return FALSE;
-  gst_event_parse_seek (event, NULL, NULL, &flags, NULL, NULL, NULL, NULL);
-  GST_OBJECT_LOCK (self);
-  timeline = self->timeline;
-  GST_OBJECT_UNLOCK (self);
-  if (flags & GST_SEEK_FLAG_KEY_UNIT && !(flags & GST_SEEK_FLAG_ACCURATE) && timeline.fps_n > 0) {
-    lf_timeline_anchor (&timeline, 0, 0);
-    segment->start = lf_timeline_time (&timeline, lf_timeline_frame (&timeline, segment->position));
-    segment->position = segment->time = segment->start;
-  }
-  return TRUE;
-}
-
 /* Also called at the start of every stream. */
 static gboolean
 lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
 {
   LightforceSrc *self = LF_SRC (bsrc);
+  LfTimeline timeline;
+  gboolean key_unit;
 
   if (gst_base_src_is_live (bsrc))
     return TRUE;
+  GST_OBJECT_LOCK (self);
+  timeline = self->timeline;
+  key_unit = self->seek_key_unit;
+  GST_OBJECT_UNLOCK (self);
+  /* The segment of a seek to a key unit begins with the frame that is shown at its time; that of an
+   * accurate one exactly there, in the middle of the frame. */
+  if (key_unit && timeline.fps_n > 0) {
+    lf_timeline_anchor (&timeline, 0, 0);
+    segment->start = lf_timeline_time (&timeline, lf_timeline_frame (&timeline, segment->position));
+    segment->position = segment->time = segment->start;
+  }
   self->seek_time = segment->position;
   self->seek_pending = TRUE;
   self->discont = TRUE;
@@ -145,6 +140,5 @@ lf_src_seek_class_init (GstBaseSrcClass *klass)
   GST_ELEMENT_CLASS (klass)->send_event = lf_src_send_event;
   klass->event = lf_src_event;
   klass->is_seekable = lf_src_is_seekable;
-  klass->prepare_seek_segment = lf_src_prepare_seek_segment;
   klass->do_seek = lf_src_do_seek;
 }

@@ -41,6 +41,7 @@ sim_new (const char *policy, guint depth, guint prebuffer, const char *propertie
   g_signal_connect (sim->rig->sink, "handoff", G_CALLBACK (note_arrival), sim);
   g_signal_connect (sim->rig->sink, "handoff", G_CALLBACK (rig_take_frame), sim->rig);
   gst_pipeline_use_clock (GST_PIPELINE (sim->rig->pipeline), GST_CLOCK (sim->clock));
+  g_object_get (sim->rig->src, "seed", &sim->seed, NULL);
   rig_set_state (sim->rig, GST_STATE_PLAYING);
   return sim;
 }
@@ -73,6 +74,8 @@ sim_frame (Sim *sim, guint index, SimFrame *frame)
   frame->picture = in_chunk;
   if (chunk > 0)
     frame->picture += (guint64) sim->first_pictures + (chunk - 1) * (guint64) sim->pictures;
+  fail_unless (
+      gst_structure_get_uint64 (gst_custom_meta_get_structure (meta), "seed", &frame->seed));
   frame->gap = GST_BUFFER_FLAG_IS_SET (frame->buffer, GST_BUFFER_FLAG_GAP);
   frame->discont = GST_BUFFER_FLAG_IS_SET (frame->buffer, GST_BUFFER_FLAG_DISCONT);
 }
@@ -91,6 +94,13 @@ sim_stat (Sim *sim, const char *field)
   return value;
 }
 
+/* Chunks of the present video. */
+static guint64
+chunks_made (Sim *sim)
+{
+  return sim_stat (sim, "chunks") - sim->old_chunks;
+}
+
 /* How many chunks must have been taken for the next picture to go out. */
 static guint64
 chunks_needed (Sim *sim)
@@ -101,7 +111,7 @@ chunks_needed (Sim *sim)
   if (count == 0)
     return 1;
   sim_frame (sim, count - 1, &last);
-  if (last.picture + 1 < (guint64) sim->first_pictures)
+  if (last.seed != sim->seed || last.picture + 1 < (guint64) sim->first_pictures)
     return 1;
   return 2 + (last.picture + 1 - (guint64) sim->first_pictures) / (guint64) sim->pictures;
 }
@@ -113,7 +123,7 @@ stream_waits (Sim *sim)
 
   if (gst_test_clock_peek_next_pending_id (sim->clock, NULL))
     return TRUE;
-  made = sim_stat (sim, "chunks");
+  made = chunks_made (sim);
   if (rig_count (sim->rig) == 0)
     return made < sim->prebuffer;
   return !sim->repeats && made + 1 == chunks_needed (sim);
@@ -128,7 +138,7 @@ worker_waits (Sim *sim)
     return deadline > gst_clock_get_time (GST_CLOCK (sim->clock));
   /* for room in the queue, with one in hand */
   return sim_stat (sim, "queue-level") == sim->depth
-         && sim_stat (sim, "chunks") == chunks_needed (sim) + sim->depth + 1;
+         && chunks_made (sim) == chunks_needed (sim) + sim->depth + 1;
 }
 
 static void
@@ -175,6 +185,32 @@ sim_step (Sim *sim)
   gst_test_clock_set_time (sim->clock, next);
   settle (sim);
   sim_release (sim);
+}
+
+static guint
+restarts (void)
+{
+  StandinLog log;
+  guint count;
+
+  standin_get_log (&log);
+  count = log.restarts;
+  standin_log_clear (&log);
+  return count;
+}
+
+void
+sim_restart (Sim *sim, guint64 seed)
+{
+  guint before = restarts ();
+
+  settle (sim);
+  sim->seed = seed;
+  g_object_set (sim->rig->src, "seed", seed, NULL);
+  g_signal_emit_by_name (sim->rig->src, "restart");
+  while (restarts () == before || !GST_CLOCK_TIME_IS_VALID (standin_deadline ()))
+    g_usleep (50);
+  sim->old_chunks = sim_stat (sim, "chunks");
 }
 
 void

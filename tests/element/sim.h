@@ -21,6 +21,8 @@ typedef struct
   guint depth, prebuffer;
   gboolean repeats;              /* a frame that is due goes out, whatever there is */
   gint first_pictures, pictures; /* in a chunk */
+  guint64 seed;                  /* of the present video, */
+  guint64 old_chunks;            /* and chunks that were made before it */
   GArray *arrivals;              /* GstClockTime: running time at which each frame came out */
 } Sim;
 
@@ -29,7 +31,7 @@ typedef struct
 {
   GstBuffer *buffer; /* no reference */
   GstClockTime arrival;
-  guint64 picture;
+  guint64 picture, seed;
   gboolean gap, discont;
 } SimFrame;
 
@@ -40,6 +42,8 @@ void sim_free (Sim *sim);
 void sim_step (Sim *sim);
 /* Lets the element go on where its time has come. */
 void sim_release (Sim *sim);
+/* Begins a new video in no time; another seed than before. */
+void sim_restart (Sim *sim, guint64 seed);
 /* Lets time pass until `count` frames came out. */
 void sim_run_frames (Sim *sim, guint count);
 /* Lets time pass until the picture or a later one came out. */
