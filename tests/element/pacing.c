@@ -443,6 +443,38 @@ GST_START_TEST (test_policy_not_live)
 }
 GST_END_TEST;
 
+/* Paused in the middle of a stall: no frame, no repetition, and the schedule goes on where it was. */
+GST_START_TEST (test_pause_in_a_stall)
+{
+  SimFrame before, frame;
+  guint i;
+  Sim *sim;
+
+  generator (500);
+  stall (1, 5000);
+  sim = sim_new ("repeat", 2, 1, "");
+  sim_run_frames (sim, 15);
+  rig_reach_state (sim->rig, GST_STATE_PAUSED);
+  gst_test_clock_advance_time (sim->clock, 7 * GST_SECOND);
+  while (sim_stat (sim, "chunks") < 2)
+    g_usleep (200);
+  fail_unless_equals_int (rig_count (sim->rig), 15);
+  rig_set_state (sim->rig, GST_STATE_PLAYING);
+  sim_run_frames (sim, 30);
+  fail_unless_equals_uint64 (sim_stat (sim, "repeated"), 3);
+  fail_unless_equals_uint64 (sim_stat (sim, "resyncs"), 0);
+  check_constant_rate (sim);
+  for (i = 15; i < 30; i++) {
+    sim_frame (sim, i - 1, &before);
+    sim_frame (sim, i, &frame);
+    fail_unless_equals_uint64 (frame.picture, i - 3);
+    if (i > 15)
+      fail_unless_equals_uint64 (frame.arrival - before.arrival, FRAME);
+  }
+  sim_free (sim);
+}
+GST_END_TEST;
+
 /* Downstream that holds the element up gets the frame of the present time and nothing twice. */
 GST_START_TEST (test_slow_downstream)
 {
@@ -485,6 +517,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_qos_message);
   tcase_add_test (tc, test_change_policy);
   tcase_add_loop_test (tc, test_policy_not_live, 0, 3);
+  tcase_add_test (tc, test_pause_in_a_stall);
   tcase_add_test (tc, test_slow_downstream);
 }
 
