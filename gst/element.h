@@ -8,6 +8,8 @@
 #include "gst/lightforcesrc.h"
 #include "gst/output.h"
 #include "gst/pacer.h"
+#include "gst/prompts.h"
+#include "gst/provenance.h"
 #include "gst/timeline.h"
 #include "gst/worker.h"
 
@@ -22,6 +24,7 @@ struct _LightforceSrc
 
   /* object lock */
   LfSrcSettings settings;
+  LfPrompts *prompts;
   LfSrcWorker *worker;          /* also read by the streaming thread, which never outlives it */
   gint want_width, want_height; /* the properties when the element was started */
   gint width, height;           /* the size of the stream; 0 until it is negotiated */
@@ -32,7 +35,8 @@ struct _LightforceSrc
   /* streaming thread, under the stream lock */
   LfSrcOutput *output; /* NULL until negotiated */
   LfFrameItem *item;   /* the chunk that is being pushed */
-  guint64 next_frame;
+  guint64 next_frame;  /* written with the object lock */
+  LfProvenance provenance;
   gboolean failed;   /* an error was posted: only EOS from here on */
   gboolean discont;  /* the next frame does not follow the previous one */
   gboolean anchored; /* live: the time of the first frame is set */
@@ -47,6 +51,17 @@ struct _LightforceSrc
 
 /* negotiation.c: which video, in which memory. Sets the methods for it. */
 void lf_src_negotiation_class_init (GstBaseSrcClass *klass);
+
+/* promptcontrol.c */
+/* The same as setting the property; `mode`: how it enters, or LF_PROMPT_MODE_DEFAULT. */
+void lf_src_set_prompt (LightforceSrc *self, const char *text, gint mode);
+/* FALSE, with a warning posted: the event is wrong. */
+gboolean lf_src_take_prompt_event (LightforceSrc *self, GstEvent *event);
+/* When the chunk that begins with `frame` is going to show, as far as can be known. */
+GstClockTime lf_src_chunk_time (LightforceSrc *self, guint64 frame);
+/* Says what the next frame was made from: in its meta, and where the prompt is another one, on
+ * the bus and downstream. */
+void lf_src_tell_frame (LightforceSrc *self, GstBuffer *buffer);
 
 G_END_DECLS
 #endif

@@ -11,6 +11,8 @@ struct _LfFrameQueue
   GCond items; /* signalled for the consumer */
   GQueue queue;
   guint depth, epoch;
+  guint64 next_frame;   /* of the next item to come in */
+  guint64 next_picture; /* behind the latest item that went out */
   gboolean flushing, closed;
   GError *error;
 };
@@ -58,6 +60,8 @@ lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item)
     g_cond_wait (&queue->room, &queue->lock);
   wanted = !queue->closed && epoch == queue->epoch;
   if (wanted) {
+    item->first_frame = queue->next_frame;
+    queue->next_frame += (guint64) item->chunk->n_pictures;
     g_queue_push_tail (&queue->queue, item);
     g_cond_signal (&queue->items);
   }
@@ -90,6 +94,8 @@ lf_frame_queue_pop (LfFrameQueue *queue, LfFrameItem **item, GError **error)
     result = LF_FRAME_QUEUE_FLUSHING;
   } else if (queue->queue.length > 0) {
     *item = g_queue_pop_head (&queue->queue);
+    (*item)->broken = (*item)->chunk->first_picture != queue->next_picture;
+    queue->next_picture = (*item)->chunk->first_picture + (guint64) (*item)->chunk->n_pictures;
     g_cond_signal (&queue->room);
   } else {
     result = LF_FRAME_QUEUE_FAILED;
@@ -109,16 +115,33 @@ lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing)
 }
 
 guint
-lf_frame_queue_drain (LfFrameQueue *queue)
+lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart)
 {
+  const LfFrameItem *first;
   guint epoch;
 
   g_mutex_lock (&queue->lock);
   epoch = ++queue->epoch;
+  first = g_queue_peek_head (&queue->queue);
+  if (first)
+    queue->next_frame = first->first_frame;
+  if (restart)
+    queue->next_frame = queue->next_picture = 0;
   g_queue_clear_full (&queue->queue, (GDestroyNotify) lf_frame_item_free);
   g_cond_signal (&queue->room);
   g_mutex_unlock (&queue->lock);
   return epoch;
+}
+
+guint64
+lf_frame_queue_get_next_frame (LfFrameQueue *queue)
+{
+  guint64 frame;
+
+  g_mutex_lock (&queue->lock);
+  frame = queue->next_frame;
+  g_mutex_unlock (&queue->lock);
+  return frame;
 }
 
 void

@@ -12,8 +12,10 @@ G_BEGIN_DECLS
 /* One chunk on its way out. */
 typedef struct
 {
-  LfChunk *chunk; /* owned */
-  char *prompt;   /* owned; NULL unless the prompt is new with this chunk */
+  LfChunk *chunk;      /* owned */
+  char *prompt;        /* owned; what the chunk was made from */
+  guint64 first_frame; /* number of its first picture among those that leave the queue */
+  gboolean broken;     /* pictures between it and the one before were thrown away */
 } LfFrameItem;
 
 void lf_frame_item_free (LfFrameItem *item);
@@ -34,7 +36,7 @@ LfFrameQueue *lf_frame_queue_new (guint depth);
 /* Both sides must be gone. */
 void lf_frame_queue_free (LfFrameQueue *queue);
 
-/* Producer: waits for room, takes ownership of `item`. FALSE: the queue was closed, or
+/* Producer: waits for room, takes ownership of `item` and numbers its frames. FALSE: the queue was closed, or
  * drained since `epoch`, and the item is gone. */
 gboolean lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item);
 /* Producer: no more items will come because of `error`, which is taken over. */
@@ -45,9 +47,12 @@ LfFrameQueueResult lf_frame_queue_pop (LfFrameQueue *queue, LfFrameItem **item, 
 
 /* Interrupts the consumer and keeps it from waiting, until called with FALSE. */
 void lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing);
-/* Throws all items away, also those still being made for an older epoch. Returns the new
- * epoch; the first one is 0. */
-guint lf_frame_queue_drain (LfFrameQueue *queue);
+/* Throws all items away, also those still being made for an older epoch. Frames are numbered from
+ * 0 again with `restart`, else they go on without a gap. Returns the new epoch; the first one
+ * is 0. */
+guint lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart);
+/* The number that the first frame of the next item will have. */
+guint64 lf_frame_queue_get_next_frame (LfFrameQueue *queue);
 /* Refuses items from now on and wakes the producer. */
 void lf_frame_queue_close (LfFrameQueue *queue);
 guint lf_frame_queue_get_level (LfFrameQueue *queue);

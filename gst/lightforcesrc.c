@@ -58,6 +58,7 @@
 
 #include "gst/caps.h"
 #include "gst/messages.h"
+#include "gst/promptevent.h"
 
 GST_DEBUG_CATEGORY (lightforcesrc_debug);
 
@@ -85,20 +86,20 @@ worker_load (LfSrcLoadState state, const char *text, double fraction, gpointer u
 }
 
 static void
-worker_snapshot (guint64 picture, LfSrcSettings *settings, gpointer user_data)
+worker_snapshot (guint64 frame, LfSrcSettings *settings, gpointer user_data)
 {
   LightforceSrc *self = user_data;
-  GstClockTime time = GST_CLOCK_TIME_NONE;
+  GstClockTime time = lf_src_chunk_time (self, frame);
+  gboolean live = gst_base_src_is_live (GST_BASE_SRC (self));
+  g_autoptr (GError) error = NULL;
 
-  GST_OBJECT_LOCK (self);
-  if (self->timeline.fps_n > 0 && picture >= self->timeline.frame)
-    time = lf_timeline_time (&self->timeline, picture);
-  GST_OBJECT_UNLOCK (self);
   /* Controlled properties have the value of the chunk's first frame. */
-  if (GST_CLOCK_TIME_IS_VALID (time))
-    gst_object_sync_values (GST_OBJECT (self), time);
+  gst_object_sync_values (GST_OBJECT (self), time);
+  if (!lf_prompts_reload (self->prompts, &error))
+    lf_src_post_warning (GST_ELEMENT (self), error);
   GST_OBJECT_LOCK (self);
   lf_src_settings_copy (settings, &self->settings);
+  lf_prompts_choose (self->prompts, time, live, settings);
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -135,9 +136,15 @@ apply_seek (LightforceSrc *self)
   if (frame < self->next_frame) {
     GST_DEBUG_OBJECT (self, "begin again for frame %" G_GUINT64_FORMAT, frame);
     g_clear_pointer (&self->item, lf_frame_item_free);
+    lf_provenance_reset (&self->provenance);
+    GST_OBJECT_LOCK (self);
+    lf_prompts_rewind (self->prompts);
+    GST_OBJECT_UNLOCK (self);
     lf_src_worker_restart (self->worker);
   }
+  GST_OBJECT_LOCK (self);
   self->next_frame = frame;
+  GST_OBJECT_UNLOCK (self);
   return GST_FLOW_OK;
 }
 
@@ -148,13 +155,14 @@ find_chunk (LightforceSrc *self)
   g_autoptr (GError) error = NULL;
 
   for (;;) {
-    const LfChunk *chunk = self->item ? self->item->chunk : NULL;
+    const LfFrameItem *item = self->item;
 
-    if (chunk && self->next_frame < chunk->first_picture + (guint64) chunk->n_pictures)
+    if (item && self->next_frame < item->first_frame + (guint64) item->chunk->n_pictures)
       return GST_FLOW_OK;
     g_clear_pointer (&self->item, lf_frame_item_free);
     switch (lf_src_worker_pop (self->worker, &self->item, &error)) {
       case LF_FRAME_QUEUE_OK:
+        self->discont |= self->item->broken;
         GST_DEBUG_OBJECT (self, "chunk %" G_GUINT64_FORMAT " made in %" G_GINT64_FORMAT " us",
             self->item->chunk->index,
             self->item->chunk->generate_us + self->item->chunk->decode_us);
@@ -231,15 +239,10 @@ make_frame (LightforceSrc *self, GstBuffer **frame)
   if (ret != GST_FLOW_OK)
     return ret;
   if (!lf_src_output_write (
-          self->output, chunk, (gint) (self->next_frame - chunk->first_picture), buffer))
+          self->output, chunk, (gint) (self->next_frame - self->item->first_frame), buffer))
     goto not_written;
   stamp (self, buffer);
-  lf_src_add_meta (buffer, chunk, self->next_frame);
-  if (self->item->prompt) {
-    lf_src_post_prompt (GST_ELEMENT (self), self->item->prompt, chunk->prompt_serial,
-        self->next_frame, GST_BUFFER_PTS (buffer));
-    g_clear_pointer (&self->item->prompt, g_free);
-  }
+  lf_src_tell_frame (self, buffer);
   GST_OBJECT_LOCK (self);
   self->next_frame++;
   self->frames++;
@@ -321,6 +324,8 @@ lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
 {
   if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (bsrc), event))
     return FALSE;
+  if (lf_is_prompt_event (event))
+    return lf_src_take_prompt_event (LF_SRC (bsrc), event);
   return GST_BASE_SRC_CLASS (lf_src_parent_class)->event (bsrc, event);
 }
 
@@ -330,6 +335,12 @@ lf_src_send_event (GstElement *element, GstEvent *event)
   if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (element), event)) {
     gst_event_unref (event);
     return FALSE;
+  }
+  if (lf_is_prompt_event (event)) {
+    gboolean taken = lf_src_take_prompt_event (LF_SRC (element), event);
+
+    gst_event_unref (event);
+    return taken;
   }
   return GST_ELEMENT_CLASS (lf_src_parent_class)->send_event (element, event);
 }
@@ -415,7 +426,9 @@ lf_src_start (GstBaseSrc *bsrc)
   self->failed = self->anchored = self->seek_pending = FALSE;
   self->discont = TRUE;
   self->percent = -1;
+  lf_provenance_reset (&self->provenance);
   GST_OBJECT_LOCK (self);
+  lf_prompts_rewind (self->prompts);
   lf_src_settings_copy (&settings, &self->settings);
   self->want_width = settings.width;
   self->want_height = settings.height;
@@ -440,23 +453,31 @@ lf_src_stop (GstBaseSrc *bsrc)
   lf_src_worker_get_stats (worker, &self->final_stats, &level);
   GST_OBJECT_UNLOCK (self);
   lf_src_worker_free (worker);
+  GST_OBJECT_LOCK (self);
+  lf_prompts_close (self->prompts);
+  GST_OBJECT_UNLOCK (self);
   g_clear_pointer (&self->item, lf_frame_item_free);
   g_clear_pointer (&self->output, lf_src_output_free);
   return TRUE;
 }
 
-/* A missing file is told before anything starts, so that the state change itself fails. */
+/* A file that is missing or bad is told before anything starts, so that the state change itself
+ * fails. */
 static gboolean
 check_files (LightforceSrc *self)
 {
-  g_autofree char *problem = NULL;
+  g_autofree char *problem = NULL, *prompt_file = NULL;
+  g_autoptr (GError) error = NULL;
 
   GST_OBJECT_LOCK (self);
   problem = lf_src_settings_find_missing (&self->settings);
+  prompt_file = g_strdup (self->settings.prompt_file);
   GST_OBJECT_UNLOCK (self);
   if (problem)
     GST_ELEMENT_ERROR (self, RESOURCE, NOT_FOUND, ("%s", problem), (NULL));
-  return problem == NULL;
+  else if (!lf_prompts_open (self->prompts, prompt_file, &error))
+    lf_src_post_error (GST_ELEMENT (self), error, FALSE);
+  return problem == NULL && error == NULL;
 }
 
 static GstStateChangeReturn
@@ -502,6 +523,10 @@ lf_src_set_property (GObject *object, guint id, const GValue *value, GParamSpec 
     gst_base_src_set_live (GST_BASE_SRC (self), g_value_get_boolean (value));
     return;
   }
+  if (g_str_equal (pspec->name, "prompt")) {
+    lf_src_set_prompt (self, g_value_get_string (value), LF_PROMPT_MODE_DEFAULT);
+    return;
+  }
   GST_OBJECT_LOCK (self);
   known = lf_src_settings_set (&self->settings, id, value);
   GST_OBJECT_UNLOCK (self);
@@ -536,6 +561,8 @@ lf_src_finalize (GObject *object)
   LightforceSrc *self = LF_SRC (object);
 
   lf_src_settings_clear (&self->settings);
+  lf_prompts_free (self->prompts);
+  lf_provenance_clear (&self->provenance);
   lf_pacer_clear (&self->pacer);
   G_OBJECT_CLASS (lf_src_parent_class)->finalize (object);
 }
@@ -545,6 +572,8 @@ lf_src_init (LightforceSrc *self)
 {
   lf_pacer_init (&self->pacer);
   lf_src_settings_init (&self->settings);
+  self->prompts = lf_prompts_new ();
+  lf_provenance_init (&self->provenance);
   gst_base_src_set_format (GST_BASE_SRC (self), GST_FORMAT_TIME);
   gst_base_src_set_live (GST_BASE_SRC (self), FALSE);
 }
@@ -558,7 +587,7 @@ lf_src_class_init (LightforceSrcClass *klass)
   guint last;
 
   GST_DEBUG_CATEGORY_INIT (lightforcesrc_debug, "lightforcesrc", 0, "lightforcesrc element");
-  lf_src_register_meta ();
+  lf_provenance_register_meta ();
   object_class->set_property = lf_src_set_property;
   object_class->get_property = lf_src_get_property;
   object_class->finalize = lf_src_finalize;

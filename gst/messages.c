@@ -123,25 +123,3 @@ lf_src_make_stats (const LfStats *stats, guint queue_level, guint64 frames, guin
       G_TYPE_UINT64, (guint64) stats->state_bytes, "scratch-bytes", G_TYPE_UINT64,
       (guint64) stats->scratch_bytes, NULL);
 }
-
-#define META_NAME "LightforceMeta"
-
-/* Without tags: elements that change size or format keep it, for it stays true. */
-void
-lf_src_register_meta (void)
-{
-  static const gchar *no_tags[] = {NULL};
-
-  gst_meta_register_custom (META_NAME, no_tags, NULL, NULL, NULL);
-}
-
-void
-lf_src_add_meta (GstBuffer *buffer, const LfChunk *chunk, guint64 frame)
-{
-  GstCustomMeta *meta = gst_buffer_add_custom_meta (buffer, META_NAME);
-
-  gst_structure_set (gst_custom_meta_get_structure (meta), "chunk", G_TYPE_UINT64, chunk->index,
-      "frame-in-chunk", G_TYPE_UINT, (guint) (frame - chunk->first_picture), "seed", G_TYPE_UINT64,
-      chunk->seed, "prompt-serial", G_TYPE_UINT, chunk->prompt_serial, "sparsity", G_TYPE_DOUBLE,
-      chunk->sparsity, NULL);
-}

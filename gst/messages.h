@@ -18,9 +18,6 @@ void lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *te
 /* The element message `lightforce-prompt`. */
 void lf_src_post_prompt (
     GstElement *element, const char *prompt, guint serial, guint64 frame, GstClockTime pts);
-/* The custom meta LightforceMeta of a frame: where in the video it comes from. */
-void lf_src_register_meta (void);
-void lf_src_add_meta (GstBuffer *buffer, const LfChunk *chunk, guint64 frame);
 /* The value of the property `stats`. */
 GstStructure *lf_src_make_stats (
     const LfStats *stats, guint queue_level, guint64 frames, guint64 resyncs);

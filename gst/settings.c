@@ -33,6 +33,9 @@ enum
   PROP_SINK,
   PROP_PROMPT_SWITCH,
   PROP_BLEND_CHUNKS,
+  PROP_PROMPT_FILE,
+  PROP_FLUSH_ON_PROMPT,
+  PROP_PROMPT_IN_TAGS,
   PROP_LAST
 };
 
@@ -125,6 +128,7 @@ lf_src_settings_clear (LfSrcSettings *settings)
   g_clear_pointer (&settings->tokenizer, g_free);
   g_clear_pointer (&settings->decoder, g_free);
   g_clear_pointer (&settings->prompt, g_free);
+  g_clear_pointer (&settings->prompt_file, g_free);
 }
 
 void
@@ -137,6 +141,7 @@ lf_src_settings_copy (LfSrcSettings *to, const LfSrcSettings *from)
   to->tokenizer = g_strdup (from->tokenizer);
   to->decoder = g_strdup (from->decoder);
   to->prompt = g_strdup (from->prompt);
+  to->prompt_file = g_strdup (from->prompt_file);
 }
 
 static void
@@ -230,6 +235,26 @@ install_stream_properties (GObjectClass *object_class)
 }
 
 static void
+install_prompt_properties (GObjectClass *object_class)
+{
+  g_object_class_install_property (object_class, PROP_PROMPT_FILE,
+      g_param_spec_string ("prompt-file", "Prompt file",
+          "File of timed prompts, \"HH:MM:SS.mmm text\" a line in order of time: each one shows "
+          "from the first chunk on that begins at or after its time; read again when it changes",
+          NULL, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_FLUSH_ON_PROMPT,
+      g_param_spec_boolean ("flush-on-prompt", "Flush on prompt",
+          "Throw away finished chunks that wait when the prompt is changed, so that it shows "
+          "sooner; the video skips what was in them",
+          FALSE, FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_PROMPT_IN_TAGS,
+      g_param_spec_boolean ("prompt-in-tags", "Prompt in tags",
+          "Put the prompt's text into the stream's tags, from where it gets into files; its hash "
+          "is there in any case",
+          FALSE, FLAGS | PLAYING));
+}
+
+static void
 install_attention_properties (GObjectClass *object_class)
 {
   g_object_class_install_property (object_class, PROP_ATTENTION,
@@ -263,6 +288,7 @@ lf_src_settings_install_properties (GObjectClass *object_class)
 {
   install_model_properties (object_class);
   install_stream_properties (object_class);
+  install_prompt_properties (object_class);
   install_attention_properties (object_class);
   return PROP_LAST - 1;
 }
@@ -291,6 +317,8 @@ string_member (LfSrcSettings *s, guint id)
       return &s->decoder;
     case PROP_PROMPT:
       return &s->prompt;
+    case PROP_PROMPT_FILE:
+      return &s->prompt_file;
     default:
       return NULL;
   }
@@ -376,6 +404,12 @@ lf_src_settings_set (LfSrcSettings *s, guint id, const GValue *value)
     case PROP_PROMPT_SWITCH:
       s->prompt_switch = g_value_get_enum (value);
       return TRUE;
+    case PROP_FLUSH_ON_PROMPT:
+      s->flush_on_prompt = g_value_get_boolean (value);
+      return TRUE;
+    case PROP_PROMPT_IN_TAGS:
+      s->prompt_in_tags = g_value_get_boolean (value);
+      return TRUE;
     case PROP_SPARSITY:
       s->sparsity = g_value_get_double (value);
       return TRUE;
@@ -428,6 +462,12 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
       return TRUE;
     case PROP_PROMPT_SWITCH:
       g_value_set_enum (value, s->prompt_switch);
+      return TRUE;
+    case PROP_FLUSH_ON_PROMPT:
+      g_value_set_boolean (value, s->flush_on_prompt);
+      return TRUE;
+    case PROP_PROMPT_IN_TAGS:
+      g_value_set_boolean (value, s->prompt_in_tags);
       return TRUE;
     case PROP_SPARSITY:
       g_value_set_double (value, s->sparsity);

@@ -18,7 +18,9 @@ struct _LfSrcWorker
   gboolean quit, flushing;
   gboolean open;
   gint width, height;
-  guint epoch; /* of the queue: one more for each restart */
+  guint epoch;     /* of the queue: one more for each restart and flush */
+  guint restarts;  /* so far */
+  gboolean rushed; /* a flush interrupted the generator, and it made no chunk since */
   LfModel *model;
   GError *error; /* why there is no model */
   LfStats stats;
@@ -30,11 +32,10 @@ typedef struct
   LfStream *stream;
   LfSrcSettings applied;
   LfSparse sparse;
-  char *prompt; /* the one in use: a refused one is in `applied` only */
-  guint64 next_picture;
-  guint epoch;
-  gboolean announce; /* the next chunk names its prompt in any case */
-  guint serial;      /* of the prompt of the latest chunk */
+  char *prompt;     /* the one in use: a refused one is in `applied` only */
+  char *old_prompt; /* the one before */
+  guint restarts;
+  gboolean begins; /* a video that begins again has made no chunk yet */
 } Video;
 
 static void
@@ -46,7 +47,7 @@ load_progress (const char *stage, double fraction, gpointer user_data)
 }
 
 static GCancellable *
-current_cancellable (LfSrcWorker *worker, guint *epoch)
+current_cancellable (LfSrcWorker *worker, guint *epoch, guint *restarts)
 {
   GCancellable *cancellable;
 
@@ -54,6 +55,8 @@ current_cancellable (LfSrcWorker *worker, guint *epoch)
   cancellable = g_object_ref (worker->cancellable);
   if (epoch)
     *epoch = worker->epoch;
+  if (restarts)
+    *restarts = worker->restarts;
   g_mutex_unlock (&worker->lock);
   return cancellable;
 }
@@ -73,7 +76,7 @@ static LfModel *
 load_model (LfSrcWorker *worker)
 {
   LfModelOptions options;
-  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL);
+  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL, NULL);
   g_autoptr (GError) error = NULL;
   LfModel *model;
 
@@ -114,7 +117,7 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     g_clear_object (&cancellable);
     if (has_quit (worker))
       return NULL;
-    cancellable = current_cancellable (worker, &video->epoch);
+    cancellable = current_cancellable (worker, NULL, &video->restarts);
     lf_src_settings_clear (&video->applied);
     worker->funcs.snapshot (0, &video->applied, worker->user_data);
     lf_src_settings_to_config (&video->applied, model, &config);
@@ -128,7 +131,6 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     lf_frame_queue_fail (worker->queue, error);
   video->sparse = config.sparse;
   video->prompt = g_strdup (video->applied.prompt);
-  video->announce = TRUE;
   return stream;
 }
 
@@ -146,10 +148,14 @@ static void
 apply_settings (
     LfSrcWorker *worker, const LfModelInfo *info, Video *video, GCancellable *cancellable)
 {
+  guint64 frame = lf_frame_queue_get_next_frame (worker->queue);
   LfSrcSettings now;
   LfSparse sparse;
 
-  worker->funcs.snapshot (video->next_picture, &now, worker->user_data);
+  worker->funcs.snapshot (frame, &now, worker->user_data);
+  /* There is no past to come from. */
+  if (video->begins)
+    now.prompt_switch = LF_PROMPT_SWITCH_CUT;
   if (now.prompt_switch != video->applied.prompt_switch)
     lf_stream_set_prompt_switch (video->stream, now.prompt_switch);
   lf_src_settings_to_sparse (&now, info, &sparse);
@@ -164,7 +170,8 @@ apply_settings (
     g_autoptr (GError) error = NULL;
 
     if (lf_stream_set_prompt (video->stream, now.prompt, cancellable, &error)) {
-      g_free (video->prompt);
+      g_free (video->old_prompt);
+      video->old_prompt = video->prompt;
       video->prompt = g_strdup (now.prompt);
     } else if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_free (now.prompt);
@@ -178,12 +185,11 @@ apply_settings (
 }
 
 static void
-begin_again (LfSrcWorker *worker, Video *video, guint epoch)
+begin_again (LfSrcWorker *worker, Video *video, guint restarts)
 {
   lf_stream_restart (video->stream, worker->start.seed);
-  video->epoch = epoch;
-  video->next_picture = 0;
-  video->announce = TRUE;
+  video->restarts = restarts;
+  video->begins = TRUE;
 }
 
 /* One turn of the loop; FALSE ends it. */
@@ -194,36 +200,39 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   GError *error = NULL;
   LfFrameItem *item;
   LfChunk *chunk;
-  guint epoch;
+  guint epoch, restarts, serial;
 
   if (has_quit (worker))
     return FALSE;
-  cancellable = current_cancellable (worker, &epoch);
-  if (epoch != video->epoch)
-    begin_again (worker, video, epoch);
+  cancellable = current_cancellable (worker, &epoch, &restarts);
+  if (restarts != video->restarts)
+    begin_again (worker, video, restarts);
   apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
   if (chunk == NULL) {
     if (g_cancellable_is_cancelled (cancellable)
         && g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_error_free (error);
-      return TRUE; /* to quit or to begin again */
+      return TRUE; /* to quit, to begin again or to take a prompt at once */
     }
     lf_frame_queue_fail (worker->queue, error);
     return FALSE;
   }
   g_mutex_lock (&worker->lock);
   lf_stream_get_stats (video->stream, &worker->stats);
+  serial = worker->stats.prompt_serial;
   g_mutex_unlock (&worker->lock);
+  video->begins = FALSE;
 
   item = g_new0 (LfFrameItem, 1);
   item->chunk = chunk;
-  if (video->announce || chunk->prompt_serial != video->serial)
-    item->prompt = g_strdup (video->prompt);
-  video->announce = FALSE;
-  video->serial = chunk->prompt_serial;
-  video->next_picture = chunk->first_picture + (guint64) chunk->n_pictures;
-  lf_frame_queue_push (worker->queue, epoch, item);
+  /* A chunk that was interrupted while it was decoded is still of the prompt before. */
+  item->prompt = g_strdup (chunk->prompt_serial == serial ? video->prompt : video->old_prompt);
+  if (lf_frame_queue_push (worker->queue, epoch, item)) {
+    g_mutex_lock (&worker->lock);
+    worker->rushed = FALSE;
+    g_mutex_unlock (&worker->lock);
+  }
   return TRUE;
 }
 
@@ -244,6 +253,7 @@ run (gpointer data)
   }
   lf_src_settings_clear (&video.applied);
   g_free (video.prompt);
+  g_free (video.old_prompt);
   return NULL;
 }
 
@@ -329,14 +339,34 @@ lf_src_worker_open (LfSrcWorker *worker, gint width, gint height)
   g_mutex_unlock (&worker->lock);
 }
 
+/* With the worker's lock. */
+static void
+interrupt (LfSrcWorker *worker, gboolean restart)
+{
+  g_cancellable_cancel (worker->cancellable);
+  g_object_unref (worker->cancellable);
+  worker->cancellable = g_cancellable_new ();
+  worker->epoch = lf_frame_queue_drain (worker->queue, restart);
+}
+
 void
 lf_src_worker_restart (LfSrcWorker *worker)
 {
   g_mutex_lock (&worker->lock);
-  g_cancellable_cancel (worker->cancellable);
-  g_object_unref (worker->cancellable);
-  worker->cancellable = g_cancellable_new ();
-  worker->epoch = lf_frame_queue_drain (worker->queue);
+  interrupt (worker, TRUE);
+  worker->restarts++;
+  g_mutex_unlock (&worker->lock);
+}
+
+void
+lf_src_worker_flush (LfSrcWorker *worker)
+{
+  g_mutex_lock (&worker->lock);
+  /* Prompts that come faster than chunks must not keep every chunk from being made. */
+  if (worker->open && !worker->rushed) {
+    interrupt (worker, FALSE);
+    worker->rushed = TRUE;
+  }
   g_mutex_unlock (&worker->lock);
 }
 

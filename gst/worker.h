@@ -24,8 +24,8 @@ typedef struct
 {
   /* `text` is the stage, or the error's message. */
   void (*load) (LfSrcLoadState state, const char *text, double fraction, gpointer user_data);
-  /* Copies the settings for the chunk that begins with `picture`. */
-  void (*snapshot) (guint64 picture, LfSrcSettings *settings, gpointer user_data);
+  /* Copies the settings for the chunk that begins with `frame`. */
+  void (*snapshot) (guint64 frame, LfSrcSettings *settings, gpointer user_data);
   /* A setting could not be changed; the stream goes on with what it had. */
   void (*warning) (const GError *error, gpointer user_data);
 } LfSrcWorkerFuncs;
@@ -48,6 +48,9 @@ const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
 void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
 /* Begins the video again from picture 0. Finished chunks are thrown away. */
 void lf_src_worker_restart (LfSrcWorker *worker);
+/* Throws away finished chunks and the one that is being made, so that settings show sooner; the
+ * video goes on behind them. Does nothing while the chunk that follows an earlier call is made. */
+void lf_src_worker_flush (LfSrcWorker *worker);
 /* Waits for the next chunk. */
 LfFrameQueueResult lf_src_worker_pop (LfSrcWorker *worker, LfFrameItem **item, GError **error);
 /* Interrupts the two waits above and keeps them from waiting, until called with FALSE. */

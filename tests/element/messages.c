@@ -407,6 +407,9 @@ GST_START_TEST (test_set_and_get)
       {"keep-near", {"-1", "2147483647"}},
       {"window", {"-2", "2147483647"}},
       {"sink", {"-2", "2147483647"}},
+      {"prompt-file", {"/a", "b"}},
+      {"flush-on-prompt", {"true", "false"}},
+      {"prompt-in-tags", {"true", "false"}},
       {"is-live", {"true", "false"}},
   };
   GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
