@@ -2,12 +2,14 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include "gst/lightforcepromptsink.h"
 #include "gst/lightforcesrc.h"
 
 static gboolean
 plugin_init (GstPlugin *plugin)
 {
-  return GST_ELEMENT_REGISTER (lightforcesrc, plugin);
+  return GST_ELEMENT_REGISTER (lightforcesrc, plugin)
+         & GST_ELEMENT_REGISTER (lightforcepromptsink, plugin);
 }
 
 #ifndef PACKAGE
