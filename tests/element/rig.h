@@ -49,6 +49,13 @@ void rig_forget_frames (Rig *rig);
 /* Of all frames' bytes so far. */
 char *rig_checksum (Rig *rig);
 
+/* The next message of a prompt, at 16 frames a second from 0 on; the number of its first frame. */
+guint64 rig_expect_prompt (Rig *rig, const char *prompt, guint serial);
+/* 0xRRGGBB of the upper left pixel of a frame in RGBx. */
+guint32 rig_first_pixel (GstBuffer *frame);
+/* Waits until the generator has begun this many chunks: their settings are taken. */
+void rig_wait_chunks (guint count);
+
 /* Checks domain, code and that the text contains `part`; then that no second error comes. */
 void rig_expect_error (Rig *rig, GstMessage *message, GQuark domain, gint code, const char *part);
 
