@@ -26,14 +26,45 @@
  * they are made and taken, and the video can be sought: it is made again from its seed up to
  * the place in question.
  *
+ * ## Prompts
+ *
+ * A prompt is set with #LightforceSrc:prompt, or comes with a time: from the lines of
+ * #LightforceSrc:prompt-file, whose times are stream time, or from events. At each chunk, of those
+ * whose time has come the latest one holds; what is set while it plays holds until the next one's
+ * time comes. A file that changes is read again at the next chunk; if it is bad then, a warning
+ * names the line and the old prompts stay. After a seek the video has the prompts that its times
+ * call for.
+ *
+ * The custom upstream event `lightforce-prompt`, sent to the element or from downstream, carries a
+ * `prompt` (string) and may have a `mode` (string: `cut`, `recache` or `blend`, for this prompt in
+ * place of #LightforceSrc:prompt-switch) and a `time` (guint64, running time in nanoseconds).
+ * Without a time it is the same as setting the property. #lightforcepromptsink makes such events
+ * of text. An event that is wrong is refused with a warning.
+ *
+ * With #LightforceSrc:flush-on-prompt, a prompt that is set, or comes after its time, throws away
+ * the chunks that wait and the one that is being made, and shows right behind the chunk that is
+ * being pushed. Frames keep their numbers and times without a gap, but the pictures that were
+ * thrown away are lost, live or not: the video skips what happened in them, the first frame
+ * behind them is marked as a discontinuity, and `chunk` in its meta tells how much it was.
+ *
  * The element posts an element message `lightforce-prompt` with the first frame of each
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * ## What a video was made from
+ *
  * Every frame carries the custom meta `LightforceMeta` (see gst_buffer_get_custom_meta()) with the
- * fields `chunk` (guint64), `frame-in-chunk` (uint), `seed` (guint64), `prompt-serial` (uint) and
- * `sparsity` (double, share of key blocks that attention left out). Elements that only change
- * format or size keep it.
+ * fields `chunk` (guint64), `frame-in-chunk` (uint), `seed` (guint64), `prompt-serial` (uint),
+ * `sparsity` (double, share of key blocks that attention left out), `model` (string, its name) and
+ * `prompt-sha256` (string, hexadecimal). Elements that only change format or size keep it.
+ *
+ * Right before the first frame of each prompt goes a tag event of the stream. Its tags
+ * `extended-comment` and, joined with semicolons, `comment` say `lightforce-version=`,
+ * `lightforce-model=`, `lightforce-seed=` and `lightforce-prompt-sha256=`, the last one once for
+ * each prompt so far (the latest 64). `application-name` and `encoder` are lightforce and its
+ * version. With #LightforceSrc:prompt-in-tags `title` and `description` are the prompt. It is left
+ * out by default: a text that was published cannot be taken back, while who has it can show at any
+ * time that it belongs to the hash. (A hash does not hide a text that others can guess.)
  *
  * ## Example launch lines
  *
@@ -51,6 +82,11 @@
  * gst-launch-1.0 lightforcesrc is-live=true ! videoscale ! video/x-raw,width=640,height=360 ! x264enc tune=zerolatency ! rtph264pay ! udpsink host=127.0.0.1 port=5000
  * ]|
  * Sends live video over the network.
+ *
+ * |[
+ * gst-launch-1.0 lightforcesrc prompt-file=story.txt num-buffers=480 prompt-switch=blend ! videoconvert ! x264enc ! matroskamux ! filesink location=story.mkv
+ * ]|
+ * Follows a file with lines such as `00:00:07.500 snow falls on a city at night`.
  *
  * Since: 0.1
  */
