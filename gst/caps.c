@@ -4,6 +4,8 @@
  */
 #include "gst/caps.h"
 
+#include "gst/i18n.h"
+
 static void
 set_size (GstStructure *structure, const char *field, gint fixed, const LfModelInfo *info)
 {
@@ -57,11 +59,12 @@ lf_src_caps_explain_size (const char *property, gint value, const LfModelInfo *i
   if (value % step == 0)
     return NULL;
   if (below == 0)
-    return g_strdup_printf ("The property %s is %d, but the model %s makes multiples of %d "
-                            "pixels: set %d or more, or 0 for its own size.",
+    return g_strdup_printf (_ ("The property %s is %d, but the model %s makes multiples of %d "
+                               "pixels: set %d or more, or 0 for its own size."),
         property, value, info->name, step, step);
-  return g_strdup_printf ("The property %s is %d, but the model %s makes multiples of %d pixels: "
-                          "set %d or %d, or 0 for its own size.",
+  return g_strdup_printf (
+      _ ("The property %s is %d, but the model %s makes multiples of %d pixels: "
+         "set %d or %d, or 0 for its own size."),
       property, value, info->name, step, below, below + step);
 }
 
@@ -72,21 +75,21 @@ lf_src_caps_explain_refusal (
   g_autofree char *offer = NULL;
 
   if (width > 0)
-    offer = g_strdup_printf ("the running video is %dx%d", width, height);
+    offer = g_strdup_printf (_ ("the running video is %dx%d"), width, height);
   else if (want_width > 0 && want_height > 0)
-    offer = g_strdup_printf ("its properties ask for %dx%d", want_width, want_height);
+    offer = g_strdup_printf (_ ("its properties ask for %dx%d"), want_width, want_height);
   else if (want_width > 0)
-    offer = g_strdup_printf ("its property width asks for %d, with a height of %d or another "
-                             "multiple of %d",
+    offer = g_strdup_printf (_ ("its property width asks for %d, with a height of %d or another "
+                                "multiple of %d"),
         want_width, info->height, info->size_step);
   else if (want_height > 0)
-    offer = g_strdup_printf ("its property height asks for %d, with a width of %d or another "
-                             "multiple of %d",
+    offer = g_strdup_printf (_ ("its property height asks for %d, with a width of %d or another "
+                                "multiple of %d"),
         want_height, info->width, info->size_step);
   else
-    offer = g_strdup_printf ("the model %s makes %dx%d, or other multiples of %d pixels",
+    offer = g_strdup_printf (_ ("the model %s makes %dx%d, or other multiples of %d pixels"),
         info->name, info->width, info->height, info->size_step);
-  return g_strdup_printf ("Downstream takes no video that lightforcesrc can make: %s, in square "
-                          "pixels. Put videoconvert, videoscale and videorate behind it.",
+  return g_strdup_printf (_ ("Downstream takes no video that lightforcesrc can make: %s, in square "
+                             "pixels. Put videoconvert, videoscale and videorate behind it."),
       offer);
 }

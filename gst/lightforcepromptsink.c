@@ -40,6 +40,7 @@
  */
 #include "gst/lightforcepromptsink.h"
 
+#include "gst/i18n.h"
 #include "gst/lightforcesrc.h"
 #include "gst/promptevent.h"
 
@@ -148,25 +149,26 @@ choose_source (LightforcePromptSink *self)
   }
   if (sources->len > 1 && name)
     GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS,
-        ("The property source is \"%s\", and there are %u elements lightforcesrc of that name: "
-         "give them different names.",
+        (_ ("The property source is \"%s\", and there are %u elements lightforcesrc of that name: "
+            "give them different names."),
             name, sources->len),
         (NULL));
   else if (sources->len > 1)
     GST_ELEMENT_ERROR (self, LIBRARY, SETTINGS,
-        ("There are several elements lightforcesrc: set the property source of "
-         "lightforcepromptsink to one of %s.",
+        (_ ("There are several elements lightforcesrc: set the property source of "
+            "lightforcepromptsink to one of %s."),
             names),
         (NULL));
   else if (name)
     GST_ELEMENT_ERROR (self, RESOURCE, NOT_FOUND,
-        ("The property source is \"%s\", and no lightforcesrc in this pipeline has that name.",
+        (_ ("The property source is \"%s\", and no lightforcesrc in this pipeline has that name."),
             name),
         (NULL));
   else
     GST_ELEMENT_ERROR (self, RESOURCE, NOT_FOUND,
-        ("There is no lightforcesrc in this pipeline that lightforcepromptsink could prompt: put "
-         "both into one pipeline."),
+        (_ ("There is no lightforcesrc in this pipeline that lightforcepromptsink could prompt: "
+            "put "
+            "both into one pipeline.")),
         (NULL));
   return FALSE;
 }
@@ -228,9 +230,9 @@ read_text (LightforcePromptSink *self, GstBuffer *buffer)
 no_text:
   if (!self->warned)
     GST_ELEMENT_WARNING (self, STREAM, DECODE,
-        ("A buffer of %" G_GSIZE_FORMAT " bytes is left out: prompts are UTF-8 and have %d bytes "
-         "at most.",
-            size, MAX_TEXT_BYTES),
+        (_ ("A buffer of %lu bytes is left out: prompts are UTF-8 and have %d bytes "
+            "at most."),
+            (gulong) size, MAX_TEXT_BYTES),
         (NULL));
   self->warned = TRUE;
   return NULL;

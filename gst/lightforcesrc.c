@@ -93,6 +93,7 @@
 #include "gst/element.h"
 
 #include "gst/caps.h"
+#include "gst/i18n.h"
 #include "gst/messages.h"
 #include "gst/promptevent.h"
 
@@ -289,15 +290,15 @@ make_frame (LightforceSrc *self, GstBuffer **frame)
   /* ERRORS */
 no_buffer:
   GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-      ("No memory for a video frame of %dx%d: choose a smaller width and height.",
+      (_ ("No memory for a video frame of %dx%d: choose a smaller width and height."),
           chunk->layout.width, chunk->layout.height),
       ("allocation: %s", gst_flow_get_name (ret)));
   self->failed = TRUE;
   return GST_FLOW_EOS;
 not_written:
   GST_ELEMENT_ERROR (self, RESOURCE, WRITE,
-      ("A buffer from downstream's pool cannot be written: put videoconvert behind "
-       "lightforcesrc."),
+      (_ ("A buffer from downstream's pool cannot be written: put videoconvert behind "
+          "lightforcesrc.")),
       ("%" GST_PTR_FORMAT " cannot be mapped as a frame", buffer));
   self->failed = TRUE;
   return GST_FLOW_EOS;

@@ -4,6 +4,8 @@
  */
 #include "gst/messages.h"
 
+#include "gst/i18n.h"
+
 /* The domain and code of GStreamer for `error`. */
 static void
 classify (const GError *error, gboolean running, GQuark *domain, gint *code)
@@ -79,16 +81,16 @@ lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *text, g
 
   switch (state) {
     case LF_SRC_LOAD_START:
-      line = g_strdup ("Loading the model");
+      line = g_strdup (_ ("Loading the model"));
       break;
     case LF_SRC_LOAD_CONTINUE:
-      line = g_strdup_printf ("Loading the model: %s, %d %%", text, percent);
+      line = g_strdup_printf (_ ("Loading the model: %s, %d %%"), text, percent);
       break;
     case LF_SRC_LOAD_COMPLETE:
-      line = g_strdup ("The model is loaded");
+      line = g_strdup (_ ("The model is loaded"));
       break;
     case LF_SRC_LOAD_CANCELED:
-      line = g_strdup ("Loading the model was canceled");
+      line = g_strdup (_ ("Loading the model was canceled"));
       break;
     case LF_SRC_LOAD_ERROR:
       line = g_strdup (text);

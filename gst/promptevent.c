@@ -4,6 +4,7 @@
  */
 #include "gst/promptevent.h"
 
+#include "gst/i18n.h"
 #include "gst/prompts.h"
 
 static const char *const modes[] = {
@@ -29,9 +30,9 @@ lf_prompt_event_parse (GstEvent *event, LfPromptEvent *parsed)
   parsed->mode = LF_PROMPT_MODE_DEFAULT;
   parsed->time = GST_CLOCK_TIME_NONE;
   if (parsed->text == NULL)
-    return g_strdup ("An event " LF_PROMPT_EVENT " has no string field prompt.");
+    return g_strdup (_ ("An event lightforce-prompt has no string field prompt."));
   if (!g_utf8_validate (parsed->text, -1, NULL))
-    return g_strdup ("The prompt of an event " LF_PROMPT_EVENT " is not UTF-8.");
+    return g_strdup (_ ("The prompt of an event lightforce-prompt is not UTF-8."));
   if (gst_structure_has_field (s, "mode")) {
     guint i;
 
@@ -40,13 +41,13 @@ lf_prompt_event_parse (GstEvent *event, LfPromptEvent *parsed)
       if (g_str_equal (mode, modes[i]))
         parsed->mode = (gint) i;
     if (parsed->mode == LF_PROMPT_MODE_DEFAULT)
-      return g_strdup_printf ("The mode of an event " LF_PROMPT_EVENT " is a string, one of cut, "
-                              "recache and blend%s%s%s.",
+      return g_strdup_printf (_ ("The mode of an event lightforce-prompt is a string, one of cut, "
+                                 "recache and blend%s%s%s."),
           mode ? ", not \"" : "", mode ? mode : "", mode ? "\"" : "");
   }
   if (gst_structure_has_field (s, "time") && !gst_structure_get_uint64 (s, "time", &parsed->time))
-    return g_strdup ("The time of an event " LF_PROMPT_EVENT " is a guint64, the running time in "
-                     "nanoseconds.");
+    return g_strdup (_ ("The time of an event lightforce-prompt is a guint64, the running time in "
+                        "nanoseconds."));
   return NULL;
 }
 

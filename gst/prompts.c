@@ -4,6 +4,7 @@
  */
 #include "gst/prompts.h"
 
+#include "gst/i18n.h"
 #include "gst/promptscript.h"
 
 typedef struct
@@ -134,7 +135,7 @@ lf_prompts_reload (LfPrompts *prompts, GError **error)
   prompts->stamp = stamp;
   script = lf_prompt_script_load (prompts->file, error);
   if (script == NULL) {
-    g_prefix_error (error, "The prompts stay as they were: ");
+    g_prefix_error (error, "%s", _ ("The prompts stay as they were: "));
     return FALSE;
   }
   lf_prompt_script_free (prompts->script);

@@ -4,6 +4,8 @@
  */
 #include "gst/promptscript.h"
 
+#include "gst/i18n.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -108,17 +110,17 @@ take_time (const char **p, guint64 *time)
       (*p)++;
     part[n] = take_number (p, 4);
     if (part[n] < 0)
-      return "it does not begin with a time such as 00:01:30.500 or 01:30";
+      return _ ("it does not begin with a time such as 00:01:30.500 or 01:30");
     n++;
   } while (**p == ':' && n < 3);
   fraction = take_fraction (p);
   if (n < 2 || fraction == G_MAXUINT64 || (**p != '\0' && !g_ascii_isspace (**p)))
-    return "it does not begin with a time such as 00:01:30.500 or 01:30";
+    return _ ("it does not begin with a time such as 00:01:30.500 or 01:30");
   for (i = 1; i < n; i++)
     if (part[i] > 59)
-      return "minutes and seconds go up to 59";
+      return _ ("minutes and seconds go up to 59");
   if (n == 2 && part[0] > 59)
-    return "minutes go up to 59: write hours as well";
+    return _ ("minutes go up to 59: write hours as well");
   *time = fraction;
   for (i = 0; i < n; i++)
     *time += (guint64) part[n - 1 - i] * (i == 0 ? 1 : i == 1 ? 60 : 3600) * SECOND;
@@ -135,15 +137,15 @@ parse_line (LfPromptScript *script, const char *text)
   const char *problem;
 
   if (!g_utf8_validate (text, -1, NULL))
-    return "it is not UTF-8";
+    return _ ("it is not UTF-8");
   problem = take_time (&text, &line.time);
   if (problem)
     return problem;
   if (*text == '\0')
-    return "there is no text behind the time";
+    return _ ("there is no text behind the time");
   if (script->lines->len > 0
       && lf_prompt_script_get_line (script, script->lines->len - 1)->time >= line.time)
-    return "its time is not after that of the line before";
+    return _ ("its time is not after that of the line before");
   line.text = g_strdup (text);
   g_array_append_val (script->lines, line);
   return NULL;
@@ -168,7 +170,7 @@ lf_prompt_script_parse (const char *path, const char *data, gsize size, GError *
 
     number++;
     if (memchr (data, '\0', length))
-      problem = "it has a zero byte";
+      problem = _ ("it has a zero byte");
     else if (*g_strstrip (line) != '\0' && *line != '#')
       problem = parse_line (script, line);
     if (problem && bad++ == 0) {
@@ -181,10 +183,12 @@ lf_prompt_script_parse (const char *path, const char *data, gsize size, GError *
     return g_steal_pointer (&script);
   if (bad == 1)
     g_set_error (
-        error, LF_ERROR, LF_ERROR_SETTINGS, "%s, line %u: %s.", path, first_bad, first_problem);
+        error, LF_ERROR, LF_ERROR_SETTINGS, _ ("%s, line %u: %s."), path, first_bad, first_problem);
   else
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "%s, line %u: %s; %u more %s bad.", path,
-        first_bad, first_problem, bad - 1, bad == 2 ? "line is" : "lines are");
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        g_dngettext (GETTEXT_PACKAGE, "%s, line %u: %s; %u more line is bad.",
+            "%s, line %u: %s; %u more lines are bad.", bad - 1),
+        path, first_bad, first_problem, bad - 1);
   return NULL;
 }
 
@@ -219,16 +223,16 @@ lf_prompt_script_load (const char *path, GError **error)
 
   if (fd < 0)
     g_set_error (error, LF_ERROR, errno == ENOENT ? LF_ERROR_NOT_FOUND : LF_ERROR_INVALID_FILE,
-        "%s: the file of prompts cannot be opened: %s.", path, g_strerror (errno));
+        _ ("%s: the file of prompts cannot be opened: %s."), path, g_strerror (errno));
   else if (fstat (fd, &info) == 0 && !S_ISREG (info.st_mode))
     g_set_error (
-        error, LF_ERROR, LF_ERROR_INVALID_FILE, "%s: this is not a file of prompts.", path);
+        error, LF_ERROR, LF_ERROR_INVALID_FILE, _ ("%s: this is not a file of prompts."), path);
   else if (!read_all (fd, data))
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE,
-        "%s: the file of prompts cannot be read: %s.", path, g_strerror (errno));
+        _ ("%s: the file of prompts cannot be read: %s."), path, g_strerror (errno));
   else if (data->len > LF_PROMPT_SCRIPT_MAX_BYTES)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE,
-        "%s: a file of prompts has %d MiB at most.", path, LF_PROMPT_SCRIPT_MAX_BYTES >> 20);
+        _ ("%s: a file of prompts has %d MiB at most."), path, LF_PROMPT_SCRIPT_MAX_BYTES >> 20);
   else
     script = lf_prompt_script_parse (path, (const char *) data->data, data->len, error);
   if (fd >= 0)

@@ -4,6 +4,8 @@
  */
 #include "gst/settings.h"
 
+#include "gst/i18n.h"
+
 enum
 {
   PROP_0,
@@ -498,11 +500,13 @@ lf_src_settings_find_missing (const LfSrcSettings *settings)
 
   for (i = 0; i < G_N_ELEMENTS (files); i++)
     if (files[i].path && !g_file_test (files[i].path, G_FILE_TEST_EXISTS))
-      return g_strdup_printf ("The property %s is \"%s\", and there is no such file or directory.",
+      return g_strdup_printf (
+          _ ("The property %s is \"%s\", and there is no such file or directory."),
           files[i].property, files[i].path);
   if (settings->model == NULL && !g_file_test (path, G_FILE_TEST_EXISTS))
-    return g_strdup_printf ("The default model \"%s\" is not there: set the property model or the "
-                            "environment variable LIGHTFORCE_DEFAULT_MODEL.",
+    return g_strdup_printf (
+        _ ("The default model \"%s\" is not there: set the property model or the "
+           "environment variable LIGHTFORCE_DEFAULT_MODEL."),
         path);
   return NULL;
 }
