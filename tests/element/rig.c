@@ -231,6 +231,47 @@ rig_wait_chunks (guint count)
 }
 
 void
+rig_check_frames (Rig *rig, guint begin, guint end, const char *prompt)
+{
+  guint i;
+
+  for (i = begin; i < end; i++)
+    fail_unless (rig_first_pixel (rig_frame (rig, i)) == standin_pixel (0, prompt, i, 0, 0),
+        "frame %u does not show \"%s\"", i, prompt);
+}
+
+char *
+rig_next_warning (Rig *rig)
+{
+  GstMessage *message = rig_wait (rig, GST_MESSAGE_WARNING | GST_MESSAGE_ERROR | GST_MESSAGE_EOS);
+  g_autoptr (GError) error = NULL;
+
+  fail_unless_equals_string (GST_MESSAGE_TYPE_NAME (message), "warning");
+  gst_message_parse_warning (message, &error, NULL);
+  gst_message_unref (message);
+  return g_strdup (error->message);
+}
+
+void
+rig_expect_no_warning (Rig *rig)
+{
+  fail_unless (gst_bus_pop_filtered (rig->bus, GST_MESSAGE_WARNING) == NULL);
+}
+
+void
+rig_wait_end (Rig *rig)
+{
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+}
+
+void
+rig_finish (Rig *rig)
+{
+  STANDIN_SET (hold_chunk, -1);
+  rig_wait_end (rig);
+}
+
+void
 rig_expect_error (Rig *rig, GstMessage *message, GQuark domain, gint code, const char *part)
 {
   g_autoptr (GError) error = NULL;

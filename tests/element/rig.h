@@ -53,6 +53,14 @@ char *rig_checksum (Rig *rig);
 guint64 rig_expect_prompt (Rig *rig, const char *prompt, guint serial);
 /* 0xRRGGBB of the upper left pixel of a frame in RGBx. */
 guint32 rig_first_pixel (GstBuffer *frame);
+/* Checks that these frames, in RGBx with seed 0, show `prompt`. */
+void rig_check_frames (Rig *rig, guint begin, guint end, const char *prompt);
+/* The text of the next message, which must be a warning. */
+char *rig_next_warning (Rig *rig);
+void rig_expect_no_warning (Rig *rig);
+void rig_wait_end (Rig *rig);
+/* Lets the generator go on, and waits for the end. */
+void rig_finish (Rig *rig);
 /* Waits until the generator has begun this many chunks: their settings are taken. */
 void rig_wait_chunks (guint count);
 
