@@ -4,6 +4,8 @@
  */
 #include "gst/caps.h"
 
+#include "gst/i18n.h"
+
 static void
 set_size (GstStructure *structure, const char *field, gint fixed, const LfModelInfo *info)
 {
@@ -58,11 +60,12 @@ lf_src_caps_explain_size (const char *property, gint value, const LfModelInfo *i
   if (value % step == 0)
     return NULL;
   if (below == 0)
-    return g_strdup_printf ("The property %s is %d, but the model %s makes multiples of %d "
-                            "pixels: set %d or more, or 0 for its own size.",
+    return g_strdup_printf (_ ("The property %s is %d, but the model %s makes multiples of %d "
+                               "pixels: set %d or more, or 0 for its own size."),
         property, value, info->name, step, step);
-  return g_strdup_printf ("The property %s is %d, but the model %s makes multiples of %d pixels: "
-                          "set %d or %d, or 0 for its own size.",
+  return g_strdup_printf (
+      _ ("The property %s is %d, but the model %s makes multiples of %d pixels: "
+         "set %d or %d, or 0 for its own size."),
       property, value, info->name, step, below, below + step);
 }
 
@@ -73,27 +76,28 @@ lf_src_caps_explain_refusal (
   g_autofree char *offer = NULL, *rate = NULL;
 
   if (width > 0)
-    offer = g_strdup_printf ("the running video is %dx%d", width, height);
+    offer = g_strdup_printf (_ ("the running video is %dx%d"), width, height);
   else if (want->width > 0 && want->height > 0)
-    offer = g_strdup_printf ("its properties ask for %dx%d", want->width, want->height);
+    offer = g_strdup_printf (_ ("its properties ask for %dx%d"), want->width, want->height);
   else if (want->width > 0)
-    offer = g_strdup_printf ("its property width asks for %d, with a height of %d or another "
-                             "multiple of %d",
+    offer = g_strdup_printf (_ ("its property width asks for %d, with a height of %d or another "
+                                "multiple of %d"),
         want->width, info->height, info->size_step);
   else if (want->height > 0)
-    offer = g_strdup_printf ("its property height asks for %d, with a width of %d or another "
-                             "multiple of %d",
+    offer = g_strdup_printf (_ ("its property height asks for %d, with a width of %d or another "
+                                "multiple of %d"),
         want->height, info->width, info->size_step);
   else
-    offer = g_strdup_printf ("the model %s makes %dx%d, or other multiples of %d pixels",
+    offer = g_strdup_printf (_ ("the model %s makes %dx%d, or other multiples of %d pixels"),
         info->name, info->width, info->height, info->size_step);
   if (want->fps_n > 0)
-    rate = g_strdup_printf ("its property framerate asks for %d/%d", want->fps_n, want->fps_d);
+    rate = g_strdup_printf (_ ("its property framerate asks for %d/%d"), want->fps_n, want->fps_d);
   else
-    rate = g_strdup_printf ("the model's framerate is %d/%d", info->fps_n, info->fps_d);
-  return g_strdup_printf ("Downstream takes no video that lightforcesrc can make: %s, in square "
-                          "pixels, and %s. Size and framerate are the model's: put videorate and "
-                          "videoconvertscale behind it, or set its properties width, height and "
-                          "framerate.",
+    rate = g_strdup_printf (_ ("the model's framerate is %d/%d"), info->fps_n, info->fps_d);
+  return g_strdup_printf (
+      _ ("Downstream takes no video that lightforcesrc can make: %s, in square "
+         "pixels, and %s. Size and framerate are the model's: put videorate and "
+         "videoconvertscale behind it, or set its properties width, height and "
+         "framerate."),
       offer, rate);
 }

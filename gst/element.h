@@ -8,6 +8,8 @@
 #include "gst/lightforcesrc.h"
 #include "gst/output.h"
 #include "gst/pacer.h"
+#include "gst/prompts.h"
+#include "gst/provenance.h"
 #include "gst/timeline.h"
 #include "gst/worker.h"
 
@@ -32,11 +34,17 @@ struct _LightforceSrc
 
   /* object lock */
   LfSrcSettings settings;
+  LfPrompts *prompts;
   LfSrcWorker *worker;          /* also read by the streaming thread, which never outlives it */
   gint want_width, want_height; /* the properties when the element was started */
   gint width, height;           /* the size of the stream; 0 until it is negotiated */
-  LfTimeline timeline;          /* this and the next two: written by the streaming thread only */
-  guint64 shift;                /* a picture's number and this, modulo 2^64, is its frame's */
+  /* Written by the streaming thread only, up to `counts`. Frames are what leaves the element, from
+   * 0 at the start; pictures are what the generator made and was not told to throw away, from 0 at
+   * each of its restarts. */
+  LfTimeline timeline;
+  guint64 next_frame, next_picture;
+  guint64 shift;  /* a picture's number and this, modulo 2^64, is its frame's */
+  guint restarts; /* of the generator, before the pictures that are shown */
   LfSrcCounts counts;
   guint64 chunk;          /* the one that is shown */
   gboolean seek_key_unit; /* the latest seek goes to the beginning of a frame */
@@ -47,8 +55,7 @@ struct _LightforceSrc
   LfFrameItem *item;    /* the chunk that has the next picture; NULL: not taken yet */
   LfChunk *shown_chunk; /* what the latest frame showed, NULL before the first one, */
   gint shown_picture;   /* and its number there */
-  guint epoch;          /* of the worker's chunks that are shown */
-  guint64 next_frame, next_picture;
+  LfProvenance provenance;
   gboolean failed;   /* an error was posted: only EOS from here on */
   gboolean discont;  /* the next frame does not follow the previous one */
   gboolean fresh;    /* the next picture is the first one after a restart */
@@ -82,11 +89,26 @@ void lf_src_release_repeated (LightforceSrc *self, guint64 frame);
 
 /* seek.c: which seeks are done, and where they lead. Sets the methods for it. */
 void lf_src_seek_class_init (GstBaseSrcClass *klass);
+/* FALSE: this seek is not done. */
+gboolean lf_src_can_seek (LightforceSrc *self, GstEvent *event);
 /* Begins again where a seek went, now that the framerate is known. */
 GstFlowReturn lf_src_apply_seek (LightforceSrc *self);
 
 /* negotiation.c: which video, in which memory. Sets the methods for it. */
 void lf_src_negotiation_class_init (GstBaseSrcClass *klass);
+
+/* promptcontrol.c */
+/* The same as setting the property; `mode`: how it enters, or LF_PROMPT_MODE_DEFAULT. */
+void lf_src_set_prompt (LightforceSrc *self, const char *text, gint mode);
+/* FALSE, with a warning posted: the event is wrong. */
+gboolean lf_src_take_prompt_event (LightforceSrc *self, GstEvent *event);
+/* When the chunk that begins with `picture` after this many restarts of the generator is going to
+ * show, as far as can be known. */
+GstClockTime lf_src_chunk_time (LightforceSrc *self, guint restarts, guint64 picture);
+/* Says what the next frame was made from: in its meta, and where `prompt` is another one, on the
+ * bus and downstream. It shows this picture of `chunk`; NULL for `prompt`: again. */
+void lf_src_tell_frame (
+    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, const char *prompt);
 
 G_END_DECLS
 #endif

@@ -11,6 +11,8 @@ struct _LfFrameQueue
   GCond items; /* signalled for the consumer */
   GQueue queue;
   guint depth, epoch;
+  guint64 next_picture; /* of the next item to come in */
+  guint64 next_made;    /* behind the latest item that went out, by the generator's count */
   gboolean flushing, closed;
   GError *error;
 };
@@ -58,7 +60,8 @@ lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item)
     g_cond_wait (&queue->room, &queue->lock);
   wanted = !queue->closed && epoch == queue->epoch;
   if (wanted) {
-    item->epoch = epoch;
+    item->first_picture = queue->next_picture;
+    queue->next_picture += (guint64) item->chunk->n_pictures;
     g_queue_push_tail (&queue->queue, item);
     g_cond_signal (&queue->items);
   }
@@ -94,6 +97,8 @@ lf_frame_queue_pop (LfFrameQueue *queue, gboolean wait, LfFrameItem **item, GErr
 
     *item = g_queue_pop_head (&queue->queue);
     (*item)->was_full = was_full;
+    (*item)->broken = (*item)->chunk->first_picture != queue->next_made;
+    queue->next_made = (*item)->chunk->first_picture + (guint64) (*item)->chunk->n_pictures;
     g_cond_signal (&queue->room);
   } else if (queue->error == NULL) {
     result = LF_FRAME_QUEUE_EMPTY;
@@ -129,16 +134,33 @@ lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing)
 }
 
 guint
-lf_frame_queue_drain (LfFrameQueue *queue)
+lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart)
 {
+  const LfFrameItem *first;
   guint epoch;
 
   g_mutex_lock (&queue->lock);
   epoch = ++queue->epoch;
+  first = g_queue_peek_head (&queue->queue);
+  if (first)
+    queue->next_picture = first->first_picture;
+  if (restart)
+    queue->next_picture = queue->next_made = 0;
   g_queue_clear_full (&queue->queue, (GDestroyNotify) lf_frame_item_free);
   g_cond_signal (&queue->room);
   g_mutex_unlock (&queue->lock);
   return epoch;
+}
+
+guint64
+lf_frame_queue_get_next_picture (LfFrameQueue *queue)
+{
+  guint64 picture;
+
+  g_mutex_lock (&queue->lock);
+  picture = queue->next_picture;
+  g_mutex_unlock (&queue->lock);
+  return picture;
 }
 
 void

@@ -9,15 +9,20 @@
 
 G_BEGIN_DECLS
 
-/* One chunk on its way out. */
+/* Pictures are counted from 0 at each restart of the generator. Those that are thrown away without
+ * a restart have no numbers: where they were, the chunk's own count goes ahead.
+ *
+ * One chunk on its way out. */
 typedef struct
 {
   LfChunk *chunk; /* owned */
-  char *prompt;   /* owned; NULL unless the prompt is new with this chunk */
+  char *prompt;   /* owned; what the chunk was made from */
   gint64 made_us; /* wall time from the previous chunk to this one, a new prompt included */
+  guint restarts; /* of the generator, before it */
   /* set by the queue */
-  guint epoch;       /* that it belongs to */
-  gboolean was_full; /* it was taken from a full queue */
+  guint64 first_picture; /* number of its first picture */
+  gboolean broken;       /* pictures between it and the one before were thrown away */
+  gboolean was_full;     /* it was taken from a full queue */
 } LfFrameItem;
 
 void lf_frame_item_free (LfFrameItem *item);
@@ -39,8 +44,8 @@ LfFrameQueue *lf_frame_queue_new (guint depth);
 /* Both sides must be gone. */
 void lf_frame_queue_free (LfFrameQueue *queue);
 
-/* Producer: waits for room, takes ownership of `item`. FALSE: the queue was closed, or
- * drained since `epoch`, and the item is gone. */
+/* Producer: waits for room, takes ownership of `item` and numbers its pictures.
+ * FALSE: the queue was closed, or drained since `epoch`, and the item is gone. */
 gboolean lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item);
 /* Producer: no more items will come because of `error`, which is taken over. */
 void lf_frame_queue_fail (LfFrameQueue *queue, GError *error);
@@ -53,9 +58,12 @@ gboolean lf_frame_queue_wait (LfFrameQueue *queue, guint level);
 
 /* Interrupts the consumer and keeps it from waiting, until called with FALSE. */
 void lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing);
-/* Throws all items away, also those still being made for an older epoch. Returns the new
- * epoch; the first one is 0. */
-guint lf_frame_queue_drain (LfFrameQueue *queue);
+/* Throws all items away, also those still being made for an older epoch. With `restart`
+ * pictures are counted from 0 again, else the numbers go on without a gap. Returns the new epoch;
+ * the first one is 0. */
+guint lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart);
+/* The number that the first picture of the next item to come in will have. */
+guint64 lf_frame_queue_get_next_picture (LfFrameQueue *queue);
 /* Refuses items from now on and wakes the producer. */
 void lf_frame_queue_close (LfFrameQueue *queue);
 guint lf_frame_queue_get_level (LfFrameQueue *queue);

@@ -29,16 +29,47 @@
  * to the place in question.
  *
  * The signal #LightforceSrc::restart begins a new video from #LightforceSrc:seed, also while it
- * plays; timestamps go on.
+ * plays; timestamps go on, and prompts with a time come at theirs.
+ *
+ * ## Prompts
+ *
+ * A prompt is set with #LightforceSrc:prompt, or comes with a time: from the lines of
+ * #LightforceSrc:prompt-file, whose times are stream time, or from events. At each chunk, of those
+ * whose time has come the latest one holds; what is set while it plays holds until the next one's
+ * time comes. A file that changes is read again at the next chunk; if it is bad then, a warning
+ * names the line and the old prompts stay. After a seek the video has the prompts that its times
+ * call for.
+ *
+ * The custom upstream event `lightforce-prompt`, sent to the element or from downstream, carries a
+ * `prompt` (string) and may have a `mode` (string: `cut`, `recache` or `blend`, for this prompt in
+ * place of #LightforceSrc:prompt-switch) and a `time` (guint64, running time in nanoseconds).
+ * Without a time it is the same as setting the property. #lightforcepromptsink makes such events
+ * of text. An event that is wrong is refused with a warning.
+ *
+ * With #LightforceSrc:flush-on-prompt, a prompt that is set, or comes after its time, throws away
+ * the chunks that wait and the one that is being made, and shows right behind the chunk that is
+ * being pushed. Frames keep their numbers and times without a gap, but the pictures that were
+ * thrown away are lost, live or not: the video skips what happened in them, the first frame
+ * behind them is marked as a discontinuity, and `chunk` in its meta tells how much it was.
  *
  * The element posts an element message `lightforce-prompt` with the first frame of each
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * ## What a video was made from
+ *
  * Every frame carries the custom meta `LightforceMeta` (see gst_buffer_get_custom_meta()) with the
- * fields `chunk` (guint64), `frame-in-chunk` (uint), `seed` (guint64), `prompt-serial` (uint) and
- * `sparsity` (double, share of key blocks that attention left out). Elements that only change
- * format or size keep it.
+ * fields `chunk` (guint64), `frame-in-chunk` (uint), `seed` (guint64), `prompt-serial` (uint),
+ * `sparsity` (double, share of key blocks that attention left out), `model` (string, its name) and
+ * `prompt-sha256` (string, hexadecimal). Elements that only change format or size keep it.
+ *
+ * Right before the first frame of each prompt goes a tag event of the stream. Its tags
+ * `extended-comment` and, joined with semicolons, `comment` say `lightforce-version=`,
+ * `lightforce-model=`, `lightforce-seed=` and `lightforce-prompt-sha256=`, the last one once for
+ * each prompt so far (the latest 64). `application-name` and `encoder` are lightforce and its
+ * version. With #LightforceSrc:prompt-in-tags `title` and `description` are the prompt. It is left
+ * out by default: a text that was published cannot be taken back, while who has it can show at any
+ * time that it belongs to the hash. (A hash does not hide a text that others can guess.)
  *
  * ## Example launch lines
  *
@@ -57,12 +88,19 @@
  * ]|
  * Sends live video over the network.
  *
+ * |[
+ * gst-launch-1.0 lightforcesrc prompt-file=story.txt num-buffers=480 prompt-switch=blend ! videoconvert ! x264enc ! matroskamux ! filesink location=story.mkv
+ * ]|
+ * Follows a file with lines such as `00:00:07.500 snow falls on a city at night`.
+ *
  * Since: 0.1
  */
 #include "gst/element.h"
 
 #include "gst/caps.h"
+#include "gst/i18n.h"
 #include "gst/messages.h"
+#include "gst/promptevent.h"
 
 GST_DEBUG_CATEGORY (lightforcesrc_debug);
 
@@ -91,21 +129,20 @@ worker_load (LfSrcLoadState state, const char *text, double fraction, gpointer u
 }
 
 static void
-worker_snapshot (guint64 picture, LfSrcSettings *settings, gpointer user_data)
+worker_snapshot (guint restarts, guint64 picture, LfSrcSettings *settings, gpointer user_data)
 {
   LightforceSrc *self = user_data;
-  GstClockTime time = GST_CLOCK_TIME_NONE;
+  GstClockTime time = lf_src_chunk_time (self, restarts, picture);
+  gboolean live = gst_base_src_is_live (GST_BASE_SRC (self));
+  g_autoptr (GError) error = NULL;
 
-  GST_OBJECT_LOCK (self);
-  picture += self->shift; /* its frame */
-  if (self->timeline.fps_n > 0 && picture >= self->timeline.frame)
-    time = lf_timeline_time (&self->timeline, picture);
-  GST_OBJECT_UNLOCK (self);
   /* Controlled properties have the value of the chunk's first frame. */
-  if (GST_CLOCK_TIME_IS_VALID (time))
-    gst_object_sync_values (GST_OBJECT (self), time);
+  gst_object_sync_values (GST_OBJECT (self), time);
+  if (!lf_prompts_reload (self->prompts, &error))
+    lf_src_post_warning (GST_ELEMENT (self), error);
   GST_OBJECT_LOCK (self);
   lf_src_settings_copy (settings, &self->settings);
+  lf_prompts_choose (self->prompts, time, live, settings);
   GST_OBJECT_UNLOCK (self);
 }
 
@@ -127,10 +164,12 @@ take_item (LightforceSrc *self)
 
   GST_DEBUG_OBJECT (self, "chunk %" G_GUINT64_FORMAT " made in %" G_GINT64_FORMAT " us",
       item->chunk->index, item->made_us);
-  if (item->epoch != self->epoch) {
-    self->epoch = item->epoch;
+  self->discont |= item->broken;
+  if (item->restarts != self->restarts) {
     self->discont = self->fresh = TRUE;
+    self->provenance.known = FALSE; /* prompt and seed are told again */
     GST_OBJECT_LOCK (self);
+    self->restarts = item->restarts;
     self->next_picture = 0;
     self->shift = self->next_frame;
     GST_OBJECT_UNLOCK (self);
@@ -144,10 +183,10 @@ lf_src_find_chunk (LightforceSrc *self, gboolean wait)
   g_autoptr (GError) error = NULL;
 
   for (;;) {
-    const LfChunk *chunk = self->item ? self->item->chunk : NULL;
+    const LfFrameItem *item = self->item;
 
-    if (chunk && self->next_picture < chunk->first_picture + (guint64) chunk->n_pictures
-        && self->item->epoch == lf_src_worker_get_epoch (self->worker))
+    if (item && self->next_picture < item->first_picture + (guint64) item->chunk->n_pictures
+        && item->restarts == lf_src_worker_get_restarts (self->worker))
       return GST_FLOW_OK;
     g_clear_pointer (&self->item, lf_frame_item_free);
     switch (lf_src_worker_pop (self->worker, wait, &self->item, &error)) {
@@ -205,7 +244,8 @@ make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
 {
   GstBaseSrc *bsrc = GST_BASE_SRC (self);
   LfChunk *chunk = repeat ? self->shown_chunk : self->item->chunk;
-  gint picture = repeat ? self->shown_picture : (gint) (self->next_picture - chunk->first_picture);
+  gint picture =
+      repeat ? self->shown_picture : (gint) (self->next_picture - self->item->first_picture);
   g_autoptr (GstBuffer) buffer = NULL;
   GstFlowReturn ret;
 
@@ -219,15 +259,10 @@ make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
   if (!lf_src_output_write (self->output, chunk, picture, buffer))
     goto not_written;
   stamp (self, buffer);
-  lf_src_add_meta (buffer, chunk, chunk->first_picture + (guint64) picture);
+  lf_src_tell_frame (self, buffer, chunk, picture, repeat ? NULL : self->item->prompt);
   if (repeat)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
-  else if (self->item->prompt) {
-    lf_src_post_prompt (GST_ELEMENT (self), self->item->prompt, chunk->prompt_serial,
-        self->next_frame, GST_BUFFER_PTS (buffer));
-    g_clear_pointer (&self->item->prompt, g_free);
-  }
-  if (!repeat)
+  else
     note_shown (self, chunk, picture);
   GST_OBJECT_LOCK (self);
   self->counts.repeated += repeat;
@@ -243,15 +278,15 @@ make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
   /* ERRORS */
 no_buffer:
   GST_ELEMENT_ERROR (self, RESOURCE, NO_SPACE_LEFT,
-      ("No memory for a video frame of %dx%d: choose a smaller width and height.",
+      (_ ("No memory for a video frame of %dx%d: choose a smaller width and height."),
           chunk->layout.width, chunk->layout.height),
       ("allocation: %s", gst_flow_get_name (ret)));
   self->failed = TRUE;
   return GST_FLOW_EOS;
 not_written:
   GST_ELEMENT_ERROR (self, RESOURCE, WRITE,
-      ("A buffer from downstream's pool cannot be written: put videoconvert behind "
-       "lightforcesrc."),
+      (_ ("A buffer from downstream's pool cannot be written: put videoconvert behind "
+          "lightforcesrc.")),
       ("%" GST_PTR_FORMAT " cannot be mapped as a frame", buffer));
   self->failed = TRUE;
   return GST_FLOW_EOS;
@@ -285,7 +320,33 @@ lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
   return ret;
 }
 
-/* ------------------------------------------------------------- queries, states */
+/* ----------------------------------------------------- events, queries, states */
+
+static gboolean
+lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !lf_src_can_seek (LF_SRC (bsrc), event))
+    return FALSE;
+  if (lf_is_prompt_event (event))
+    return lf_src_take_prompt_event (LF_SRC (bsrc), event);
+  return GST_BASE_SRC_CLASS (lf_src_parent_class)->event (bsrc, event);
+}
+
+static gboolean
+lf_src_send_event (GstElement *element, GstEvent *event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !lf_src_can_seek (LF_SRC (element), event)) {
+    gst_event_unref (event);
+    return FALSE;
+  }
+  if (lf_is_prompt_event (event)) {
+    gboolean taken = lf_src_take_prompt_event (LF_SRC (element), event);
+
+    gst_event_unref (event);
+    return taken;
+  }
+  return GST_ELEMENT_CLASS (lf_src_parent_class)->send_event (element, event);
+}
 
 static gboolean
 lf_src_query (GstBaseSrc *bsrc, GstQuery *query)
@@ -351,20 +412,21 @@ lf_src_start (GstBaseSrc *bsrc)
   LightforceSrc *self = LF_SRC (bsrc);
   LfSrcSettings settings;
 
-  self->next_frame = self->next_picture = 0;
-  self->epoch = 0;
   self->policy = LF_SRC_LATE_RESYNC;
   self->failed = self->anchored = self->seek_pending = self->late = self->warn = FALSE;
   self->fresh = FALSE;
   self->discont = TRUE;
   self->percent = -1;
+  lf_provenance_reset (&self->provenance);
   GST_OBJECT_LOCK (self);
+  lf_prompts_rewind (self->prompts);
   lf_src_settings_copy (&settings, &self->settings);
   self->want_width = settings.width;
   self->want_height = settings.height;
   self->width = self->height = 0;
   self->timeline = (LfTimeline){0};
-  self->shift = self->chunk = 0;
+  self->next_frame = self->next_picture = self->shift = self->chunk = 0;
+  self->restarts = 0;
   self->counts = (LfSrcCounts){0};
   self->worker = lf_src_worker_new (&settings, &worker_funcs, self);
   GST_OBJECT_UNLOCK (self);
@@ -384,24 +446,32 @@ lf_src_stop (GstBaseSrc *bsrc)
   lf_src_worker_get_stats (worker, &self->final_stats, &level);
   GST_OBJECT_UNLOCK (self);
   lf_src_worker_free (worker);
+  GST_OBJECT_LOCK (self);
+  lf_prompts_close (self->prompts);
+  GST_OBJECT_UNLOCK (self);
   g_clear_pointer (&self->item, lf_frame_item_free);
   g_clear_pointer (&self->shown_chunk, lf_chunk_unref);
   g_clear_pointer (&self->output, lf_src_output_free);
   return TRUE;
 }
 
-/* A missing file is told before anything starts, so that the state change itself fails. */
+/* A file that is missing or bad is told before anything starts, so that the state change itself
+ * fails. */
 static gboolean
 check_files (LightforceSrc *self)
 {
-  g_autofree char *problem = NULL;
+  g_autofree char *problem = NULL, *prompt_file = NULL;
+  g_autoptr (GError) error = NULL;
 
   GST_OBJECT_LOCK (self);
   problem = lf_src_settings_find_missing (&self->settings);
+  prompt_file = g_strdup (self->settings.prompt_file);
   GST_OBJECT_UNLOCK (self);
   if (problem)
     GST_ELEMENT_ERROR (self, RESOURCE, NOT_FOUND, ("%s", problem), (NULL));
-  return problem == NULL;
+  else if (!lf_prompts_open (self->prompts, prompt_file, &error))
+    lf_src_post_error (GST_ELEMENT (self), error, FALSE);
+  return problem == NULL && error == NULL;
 }
 
 static GstStateChangeReturn
@@ -457,6 +527,10 @@ lf_src_set_property (GObject *object, guint id, const GValue *value, GParamSpec 
     gst_base_src_set_live (GST_BASE_SRC (self), g_value_get_boolean (value));
     return;
   }
+  if (g_str_equal (pspec->name, "prompt")) {
+    lf_src_set_prompt (self, g_value_get_string (value), LF_PROMPT_MODE_DEFAULT);
+    return;
+  }
   GST_OBJECT_LOCK (self);
   fps_n = self->settings.fps_n;
   fps_d = self->settings.fps_d;
@@ -502,6 +576,8 @@ lf_src_finalize (GObject *object)
   LightforceSrc *self = LF_SRC (object);
 
   lf_src_settings_clear (&self->settings);
+  lf_prompts_free (self->prompts);
+  lf_provenance_clear (&self->provenance);
   lf_pacer_clear (&self->pacer);
   G_OBJECT_CLASS (lf_src_parent_class)->finalize (object);
 }
@@ -511,6 +587,8 @@ lf_src_init (LightforceSrc *self)
 {
   lf_pacer_init (&self->pacer);
   lf_src_settings_init (&self->settings);
+  self->prompts = lf_prompts_new ();
+  lf_provenance_init (&self->provenance);
   gst_base_src_set_format (GST_BASE_SRC (self), GST_FORMAT_TIME);
   gst_base_src_set_live (GST_BASE_SRC (self), FALSE);
 }
@@ -524,7 +602,7 @@ lf_src_class_init (LightforceSrcClass *klass)
   guint last;
 
   GST_DEBUG_CATEGORY_INIT (lightforcesrc_debug, "lightforcesrc", 0, "lightforcesrc element");
-  lf_src_register_meta ();
+  lf_provenance_register_meta ();
   object_class->set_property = lf_src_set_property;
   object_class->get_property = lf_src_get_property;
   object_class->finalize = lf_src_finalize;
@@ -562,6 +640,8 @@ lf_src_class_init (LightforceSrcClass *klass)
 
   lf_src_negotiation_class_init (base_class);
   lf_src_seek_class_init (base_class);
+  element_class->send_event = lf_src_send_event;
+  base_class->event = lf_src_event;
   base_class->query = lf_src_query;
   base_class->unlock = lf_src_unlock;
   base_class->unlock_stop = lf_src_unlock_stop;

@@ -4,6 +4,8 @@
  */
 #include "gst/messages.h"
 
+#include "gst/i18n.h"
+
 /* The domain and code of GStreamer for `error`. */
 static void
 classify (const GError *error, gboolean running, GQuark *domain, gint *code)
@@ -79,16 +81,16 @@ lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *text, g
 
   switch (state) {
     case LF_SRC_LOAD_START:
-      line = g_strdup ("Loading the model");
+      line = g_strdup (_ ("Loading the model"));
       break;
     case LF_SRC_LOAD_CONTINUE:
-      line = g_strdup_printf ("Loading the model: %s, %d %%", text, percent);
+      line = g_strdup_printf (_ ("Loading the model: %s, %d %%"), text, percent);
       break;
     case LF_SRC_LOAD_COMPLETE:
-      line = g_strdup ("The model is loaded");
+      line = g_strdup (_ ("The model is loaded"));
       break;
     case LF_SRC_LOAD_CANCELED:
-      line = g_strdup ("Loading the model was canceled");
+      line = g_strdup (_ ("Loading the model was canceled"));
       break;
     case LF_SRC_LOAD_ERROR:
       line = g_strdup (text);
@@ -139,26 +141,4 @@ lf_src_make_stats (const LfStats *stats, guint queue_level, const LfSrcCounts *c
       stats->decode_us, "text-us", G_TYPE_INT64, stats->text_us, "weights-bytes", G_TYPE_UINT64,
       (guint64) stats->weights_bytes, "state-bytes", G_TYPE_UINT64, (guint64) stats->state_bytes,
       "scratch-bytes", G_TYPE_UINT64, (guint64) stats->scratch_bytes, NULL);
-}
-
-#define META_NAME "LightforceMeta"
-
-/* Without tags: elements that change size or format keep it, for it stays true. */
-void
-lf_src_register_meta (void)
-{
-  static const gchar *no_tags[] = {NULL};
-
-  gst_meta_register_custom (META_NAME, no_tags, NULL, NULL, NULL);
-}
-
-void
-lf_src_add_meta (GstBuffer *buffer, const LfChunk *chunk, guint64 frame)
-{
-  GstCustomMeta *meta = gst_buffer_add_custom_meta (buffer, META_NAME);
-
-  gst_structure_set (gst_custom_meta_get_structure (meta), "chunk", G_TYPE_UINT64, chunk->index,
-      "frame-in-chunk", G_TYPE_UINT, (guint) (frame - chunk->first_picture), "seed", G_TYPE_UINT64,
-      chunk->seed, "prompt-serial", G_TYPE_UINT, chunk->prompt_serial, "sparsity", G_TYPE_DOUBLE,
-      chunk->sparsity, NULL);
 }

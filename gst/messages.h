@@ -18,9 +18,6 @@ void lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *te
 /* The element message `lightforce-prompt`. */
 void lf_src_post_prompt (
     GstElement *element, const char *prompt, guint serial, guint64 frame, GstClockTime pts);
-/* The custom meta LightforceMeta of a frame: where in the video it comes from. */
-void lf_src_register_meta (void);
-void lf_src_add_meta (GstBuffer *buffer, const LfChunk *chunk, guint64 frame);
 /* A QOS message for a frame that showed a picture again or a picture that was left out; `jitter`:
  * how late it is; `counts` include it. */
 void lf_src_post_qos (GstElement *element, GstClockTime due, GstClockTime duration,

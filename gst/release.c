@@ -17,7 +17,17 @@
  */
 #include "gst/element.h"
 
+#include "gst/i18n.h"
 #include "gst/messages.h"
+
+/* Others look at it under the object lock. */
+static void
+set_next_frame (LightforceSrc *self, guint64 frame)
+{
+  GST_OBJECT_LOCK (self);
+  self->next_frame = frame;
+  GST_OBJECT_UNLOCK (self);
+}
 
 /* The next picture has the next frame. */
 static void
@@ -83,12 +93,12 @@ next_due (GstClockTime now, gpointer user_data)
   return now;
 }
 
-/* A picture was not there in time, which is the generator's fault unless it was told to begin
- * again. */
+/* A picture was not there in time, which is the generator's fault unless it was told to throw away
+ * what it had. */
 static void
 note_late (LightforceSrc *self)
 {
-  if (self->late || lf_src_worker_get_epoch (self->worker) != self->epoch)
+  if (self->late || lf_src_worker_is_refilling (self->worker, self->restarts))
     return;
   self->late = self->warn = TRUE;
   GST_OBJECT_LOCK (self);
@@ -120,9 +130,9 @@ warn_if_slow (LightforceSrc *self)
     return;
   self->warn = FALSE;
   GST_ELEMENT_WARNING_WITH_DETAILS (self, CORE, CLOCK,
-      ("The video is made more slowly than it plays: %.2f times real time for the latest chunk. "
-       "Choose a smaller width and height, a higher sparsity or a lower framerate, or more "
-       "queue-chunks for single slow moments.",
+      (_ ("The video is made more slowly than it plays: %.2f times real time for the latest chunk. "
+          "Choose a smaller width and height, a higher sparsity or a lower framerate, or more "
+          "queue-chunks for single slow moments."),
           ratio),
       ("chunk %" G_GUINT64_FORMAT ", %d pictures in %" G_GINT64_FORMAT " us",
           self->item->chunk->index, self->item->chunk->n_pictures, self->item->made_us),
@@ -170,8 +180,7 @@ static GstFlowReturn
 drop_late (LightforceSrc *self, gboolean starved)
 {
   for (;;) {
-    const LfChunk *chunk = self->item->chunk;
-    guint64 end = chunk->first_picture + (guint64) chunk->n_pictures;
+    guint64 end = self->item->first_picture + (guint64) self->item->chunk->n_pictures;
     guint64 frame = MAX (lf_timeline_frame (&self->timeline, self->now), self->next_frame);
     /* the number of pictures that are late, if any; a new video begins with its first one */
     gint64 late = self->fresh ? 0 : (gint64) (frame - (self->next_picture + self->shift));
@@ -185,19 +194,19 @@ drop_late (LightforceSrc *self, gboolean starved)
     }
 
     if (late <= 0) {
-      self->next_frame = self->next_picture + self->shift;
+      set_next_frame (self, self->next_picture + self->shift);
       return GST_FLOW_OK;
     }
     if (starved)
       note_late (self);
     if (self->next_picture + (guint64) late < end) {
       drop_pictures (self, self->next_picture + (guint64) late);
-      self->next_frame = frame;
+      set_next_frame (self, frame);
       return GST_FLOW_OK;
     }
     if (lf_src_worker_get_level (self->worker) == 0) {
       drop_pictures (self, end - 1);
-      self->next_frame = frame;
+      set_next_frame (self, frame);
       return GST_FLOW_OK;
     }
     drop_pictures (self, end);
@@ -238,7 +247,8 @@ lf_src_release (LightforceSrc *self, gboolean *repeat)
     return ret;
   do {
     ret = lf_src_find_chunk (self, FALSE);
-    starved |= ret == LF_SRC_FLOW_EMPTY;
+    starved |=
+        ret == LF_SRC_FLOW_EMPTY && !lf_src_worker_is_refilling (self->worker, self->restarts);
     if (ret == LF_SRC_FLOW_EMPTY && !can_repeat)
       ret = lf_src_find_chunk (self, TRUE);
     if (ret != GST_FLOW_OK && ret != LF_SRC_FLOW_EMPTY)

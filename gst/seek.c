@@ -7,8 +7,6 @@
  */
 #include "gst/element.h"
 
-static GstBaseSrcClass *parent_class;
-
 static gboolean
 lf_src_is_seekable (GstBaseSrc *bsrc)
 {
@@ -17,8 +15,8 @@ lf_src_is_seekable (GstBaseSrc *bsrc)
 
 /* The base class flushes before it asks do_seek(), and after a refusal there goes on without
  * a segment: what cannot be done is refused before. */
-static gboolean
-can_seek (LightforceSrc *self, GstEvent *event)
+gboolean
+lf_src_can_seek (LightforceSrc *self, GstEvent *event)
 {
   const GstSeekFlags refused =
       GST_SEEK_FLAG_SEGMENT | GST_SEEK_FLAG_TRICKMODE | GST_SEEK_FLAG_TRICKMODE_KEY_UNITS
@@ -54,24 +52,6 @@ can_seek (LightforceSrc *self, GstEvent *event)
   return problem == NULL;
 }
 
-static gboolean
-lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
-{
-  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (bsrc), event))
-    return FALSE;
-  return parent_class->event (bsrc, event);
-}
-
-static gboolean
-lf_src_send_event (GstElement *element, GstEvent *event)
-{
-  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (element), event)) {
-    gst_event_unref (event);
-    return FALSE;
-  }
-  return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
-}
-
 /* Also called at the start of every stream. */
 static gboolean
 lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
@@ -104,6 +84,7 @@ GstFlowReturn
 lf_src_apply_seek (LightforceSrc *self)
 {
   GstBaseSrc *bsrc = GST_BASE_SRC (self);
+  gboolean again;
   guint64 frame;
 
   if (!self->seek_pending)
@@ -120,13 +101,18 @@ lf_src_apply_seek (LightforceSrc *self)
     bsrc->num_buffers_left = bsrc->num_buffers - (gint) frame - 1;
   }
   /* Going on is enough for a later picture of a video that has not been restarted. */
-  if (frame < self->next_picture || self->shift != 0
-      || lf_src_worker_get_epoch (self->worker) != self->epoch) {
+  again = frame < self->next_picture || self->shift != 0
+          || lf_src_worker_get_restarts (self->worker) != self->restarts;
+  if (again) {
     GST_DEBUG_OBJECT (self, "begin again for frame %" G_GUINT64_FORMAT, frame);
     g_clear_pointer (&self->item, lf_frame_item_free);
-    self->epoch = lf_src_worker_restart (self->worker, NULL);
+    lf_provenance_reset (&self->provenance);
   }
   GST_OBJECT_LOCK (self);
+  if (again) {
+    lf_prompts_rewind (self->prompts);
+    self->restarts = lf_src_worker_restart (self->worker, NULL);
+  }
   self->next_frame = self->next_picture = frame;
   self->shift = 0;
   GST_OBJECT_UNLOCK (self);
@@ -136,9 +122,6 @@ lf_src_apply_seek (LightforceSrc *self)
 void
 lf_src_seek_class_init (GstBaseSrcClass *klass)
 {
-  parent_class = GST_BASE_SRC_CLASS (g_type_class_peek_parent (klass));
-  GST_ELEMENT_CLASS (klass)->send_event = lf_src_send_event;
-  klass->event = lf_src_event;
   klass->is_seekable = lf_src_is_seekable;
   klass->do_seek = lf_src_do_seek;
 }

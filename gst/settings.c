@@ -4,6 +4,8 @@
  */
 #include "gst/settings.h"
 
+#include "gst/i18n.h"
+
 enum
 {
   PROP_0,
@@ -36,6 +38,9 @@ enum
   PROP_SINK,
   PROP_PROMPT_SWITCH,
   PROP_BLEND_CHUNKS,
+  PROP_PROMPT_FILE,
+  PROP_FLUSH_ON_PROMPT,
+  PROP_PROMPT_IN_TAGS,
   PROP_LAST
 };
 
@@ -137,6 +142,7 @@ lf_src_settings_clear (LfSrcSettings *settings)
   g_clear_pointer (&settings->tokenizer, g_free);
   g_clear_pointer (&settings->decoder, g_free);
   g_clear_pointer (&settings->prompt, g_free);
+  g_clear_pointer (&settings->prompt_file, g_free);
 }
 
 void
@@ -149,6 +155,7 @@ lf_src_settings_copy (LfSrcSettings *to, const LfSrcSettings *from)
   to->tokenizer = g_strdup (from->tokenizer);
   to->decoder = g_strdup (from->decoder);
   to->prompt = g_strdup (from->prompt);
+  to->prompt_file = g_strdup (from->prompt_file);
 }
 
 static void
@@ -266,6 +273,26 @@ install_stream_properties (GObjectClass *object_class)
 }
 
 static void
+install_prompt_properties (GObjectClass *object_class)
+{
+  g_object_class_install_property (object_class, PROP_PROMPT_FILE,
+      g_param_spec_string ("prompt-file", "Prompt file",
+          "File of timed prompts, \"HH:MM:SS.mmm text\" a line in order of time: each one shows "
+          "from the first chunk on that begins at or after its time; read again when it changes",
+          NULL, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_FLUSH_ON_PROMPT,
+      g_param_spec_boolean ("flush-on-prompt", "Flush on prompt",
+          "Throw away finished chunks that wait when the prompt is changed, so that it shows "
+          "sooner; the video skips what was in them",
+          FALSE, FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_PROMPT_IN_TAGS,
+      g_param_spec_boolean ("prompt-in-tags", "Prompt in tags",
+          "Put the prompt's text into the stream's tags, from where it gets into files; its hash "
+          "is there in any case",
+          FALSE, FLAGS | PLAYING));
+}
+
+static void
 install_attention_properties (GObjectClass *object_class)
 {
   g_object_class_install_property (object_class, PROP_ATTENTION,
@@ -299,6 +326,7 @@ lf_src_settings_install_properties (GObjectClass *object_class)
 {
   install_model_properties (object_class);
   install_stream_properties (object_class);
+  install_prompt_properties (object_class);
   install_attention_properties (object_class);
   return PROP_LAST - 1;
 }
@@ -327,6 +355,8 @@ string_member (LfSrcSettings *s, guint id)
       return &s->decoder;
     case PROP_PROMPT:
       return &s->prompt;
+    case PROP_PROMPT_FILE:
+      return &s->prompt_file;
     default:
       return NULL;
   }
@@ -421,6 +451,12 @@ lf_src_settings_set (LfSrcSettings *s, guint id, const GValue *value)
       s->fps_n = gst_value_get_fraction_numerator (value);
       s->fps_d = gst_value_get_fraction_denominator (value);
       return TRUE;
+    case PROP_FLUSH_ON_PROMPT:
+      s->flush_on_prompt = g_value_get_boolean (value);
+      return TRUE;
+    case PROP_PROMPT_IN_TAGS:
+      s->prompt_in_tags = g_value_get_boolean (value);
+      return TRUE;
     case PROP_SPARSITY:
       s->sparsity = g_value_get_double (value);
       return TRUE;
@@ -480,6 +516,12 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
     case PROP_FRAMERATE:
       gst_value_set_fraction (value, s->fps_n, s->fps_d);
       return TRUE;
+    case PROP_FLUSH_ON_PROMPT:
+      g_value_set_boolean (value, s->flush_on_prompt);
+      return TRUE;
+    case PROP_PROMPT_IN_TAGS:
+      g_value_set_boolean (value, s->prompt_in_tags);
+      return TRUE;
     case PROP_SPARSITY:
       g_value_set_double (value, s->sparsity);
       return TRUE;
@@ -509,11 +551,13 @@ lf_src_settings_find_missing (const LfSrcSettings *settings)
 
   for (i = 0; i < G_N_ELEMENTS (files); i++)
     if (files[i].path && !g_file_test (files[i].path, G_FILE_TEST_EXISTS))
-      return g_strdup_printf ("The property %s is \"%s\", and there is no such file or directory.",
+      return g_strdup_printf (
+          _ ("The property %s is \"%s\", and there is no such file or directory."),
           files[i].property, files[i].path);
   if (settings->model == NULL && !g_file_test (path, G_FILE_TEST_EXISTS))
-    return g_strdup_printf ("The default model \"%s\" is not there: set the property model or the "
-                            "environment variable LIGHTFORCE_DEFAULT_MODEL.",
+    return g_strdup_printf (
+        _ ("The default model \"%s\" is not there: set the property model or the "
+           "environment variable LIGHTFORCE_DEFAULT_MODEL."),
         path);
   return NULL;
 }

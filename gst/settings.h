@@ -67,6 +67,8 @@ typedef struct
   gint window, sink;
   LfPromptSwitch prompt_switch;
   guint blend_chunks;
+  char *prompt_file;
+  gboolean flush_on_prompt, prompt_in_tags;
 } LfSrcSettings;
 
 void lf_src_settings_init (LfSrcSettings *settings);

@@ -14,12 +14,14 @@ struct _LfSrcWorker
 
   GMutex lock;
   GCond cond;
-  GCancellable *cancellable; /* of what is under way; a new one for each restart */
+  GCancellable *cancellable; /* of what is under way; a new one for each restart and flush */
   gboolean quit, flushing;
   gboolean open;
   gint width, height;
-  guint epoch; /* of the queue: one more for each restart */
   guint64 seed;
+  guint epoch;     /* of the queue: one more for each restart and flush */
+  guint restarts;  /* so far */
+  gboolean rushed; /* a flush interrupted the generator, and it made no chunk since */
   LfModel *model;
   GError *error; /* why there is no model */
   LfStats stats;
@@ -31,12 +33,11 @@ typedef struct
   LfStream *stream;
   LfSrcSettings applied;
   LfSparse sparse;
-  char *prompt; /* the one in use: a refused one is in `applied` only */
-  guint64 next_picture;
-  guint epoch;
-  gint64 text_us;    /* spent on prompts before the latest chunk */
-  gboolean announce; /* the next chunk names its prompt in any case */
-  guint serial;      /* of the prompt of the latest chunk */
+  char *prompt;     /* the one in use: a refused one is in `applied` only */
+  char *old_prompt; /* the one before */
+  guint restarts;
+  gint64 text_us;  /* spent on prompts before the latest chunk */
+  gboolean begins; /* a video that begins again has made no chunk yet */
 } Video;
 
 static void
@@ -47,9 +48,9 @@ load_progress (const char *stage, double fraction, gpointer user_data)
   worker->funcs.load (LF_SRC_LOAD_CONTINUE, stage, fraction, worker->user_data);
 }
 
-/* What the next step belongs to; `epoch` and `seed` may be NULL. */
+/* What the next step belongs to; all but `worker` may be NULL. */
 static GCancellable *
-current_cancellable (LfSrcWorker *worker, guint *epoch, guint64 *seed)
+current_cancellable (LfSrcWorker *worker, guint *epoch, guint *restarts, guint64 *seed)
 {
   GCancellable *cancellable;
 
@@ -57,6 +58,8 @@ current_cancellable (LfSrcWorker *worker, guint *epoch, guint64 *seed)
   cancellable = g_object_ref (worker->cancellable);
   if (epoch)
     *epoch = worker->epoch;
+  if (restarts)
+    *restarts = worker->restarts;
   if (seed)
     *seed = worker->seed;
   g_mutex_unlock (&worker->lock);
@@ -78,7 +81,7 @@ static LfModel *
 load_model (LfSrcWorker *worker)
 {
   LfModelOptions options;
-  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL, NULL);
+  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL, NULL, NULL);
   g_autoptr (GError) error = NULL;
   LfModel *model;
 
@@ -120,9 +123,9 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     g_clear_object (&cancellable);
     if (has_quit (worker))
       return NULL;
-    cancellable = current_cancellable (worker, &video->epoch, &seed);
+    cancellable = current_cancellable (worker, NULL, &video->restarts, &seed);
     lf_src_settings_clear (&video->applied);
-    worker->funcs.snapshot (0, &video->applied, worker->user_data);
+    worker->funcs.snapshot (video->restarts, 0, &video->applied, worker->user_data);
     lf_src_settings_to_config (&video->applied, model, &config);
     config.seed = seed;
     config.width = worker->width;
@@ -134,7 +137,6 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     lf_frame_queue_fail (worker->queue, error);
   video->sparse = config.sparse;
   video->prompt = g_strdup (video->applied.prompt);
-  video->announce = TRUE;
   return stream;
 }
 
@@ -152,10 +154,14 @@ static void
 apply_settings (
     LfSrcWorker *worker, const LfModelInfo *info, Video *video, GCancellable *cancellable)
 {
+  guint64 picture = lf_frame_queue_get_next_picture (worker->queue);
   LfSrcSettings now;
   LfSparse sparse;
 
-  worker->funcs.snapshot (video->next_picture, &now, worker->user_data);
+  worker->funcs.snapshot (video->restarts, picture, &now, worker->user_data);
+  /* There is no past to come from. */
+  if (video->begins)
+    now.prompt_switch = LF_PROMPT_SWITCH_CUT;
   if (now.prompt_switch != video->applied.prompt_switch)
     lf_stream_set_prompt_switch (video->stream, now.prompt_switch);
   lf_src_settings_to_sparse (&now, info, &sparse);
@@ -170,7 +176,8 @@ apply_settings (
     g_autoptr (GError) error = NULL;
 
     if (lf_stream_set_prompt (video->stream, now.prompt, cancellable, &error)) {
-      g_free (video->prompt);
+      g_free (video->old_prompt);
+      video->old_prompt = video->prompt;
       video->prompt = g_strdup (now.prompt);
     } else if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_free (now.prompt);
@@ -184,12 +191,11 @@ apply_settings (
 }
 
 static void
-begin_again (Video *video, guint epoch, guint64 seed)
+begin_again (Video *video, guint restarts, guint64 seed)
 {
   lf_stream_restart (video->stream, seed);
-  video->epoch = epoch;
-  video->next_picture = 0;
-  video->announce = TRUE;
+  video->restarts = restarts;
+  video->begins = TRUE;
 }
 
 /* One turn of the loop; FALSE ends it. */
@@ -202,20 +208,20 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   LfChunk *chunk;
   LfStats stats;
   guint64 seed;
-  guint epoch;
+  guint epoch, restarts;
 
   if (has_quit (worker))
     return FALSE;
-  cancellable = current_cancellable (worker, &epoch, &seed);
-  if (epoch != video->epoch)
-    begin_again (video, epoch, seed);
+  cancellable = current_cancellable (worker, &epoch, &restarts, &seed);
+  if (restarts != video->restarts)
+    begin_again (video, restarts, seed);
   apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
   if (chunk == NULL) {
     if (g_cancellable_is_cancelled (cancellable)
         && g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_error_free (error);
-      return TRUE; /* to quit or to begin again */
+      return TRUE; /* to quit, to begin again or to take a prompt at once */
     }
     lf_frame_queue_fail (worker->queue, error);
     return FALSE;
@@ -224,17 +230,22 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   g_mutex_lock (&worker->lock);
   worker->stats = stats;
   g_mutex_unlock (&worker->lock);
+  video->begins = FALSE;
 
   item = g_new0 (LfFrameItem, 1);
   item->chunk = chunk;
+  item->restarts = restarts;
   item->made_us = chunk->generate_us + chunk->decode_us + stats.text_us - video->text_us;
   video->text_us = stats.text_us;
-  if (video->announce || chunk->prompt_serial != video->serial)
-    item->prompt = g_strdup (video->prompt);
-  video->announce = FALSE;
-  video->serial = chunk->prompt_serial;
-  video->next_picture = chunk->first_picture + (guint64) chunk->n_pictures;
-  lf_frame_queue_push (worker->queue, epoch, item);
+  /* A chunk that was interrupted while it was decoded is still of the prompt before. */
+  item->prompt =
+      g_strdup (chunk->prompt_serial == stats.prompt_serial ? video->prompt : video->old_prompt);
+  if (lf_frame_queue_push (worker->queue, epoch, item)) {
+    g_mutex_lock (&worker->lock);
+    if (epoch == worker->epoch)
+      worker->rushed = FALSE;
+    g_mutex_unlock (&worker->lock);
+  }
   return TRUE;
 }
 
@@ -255,6 +266,7 @@ run (gpointer data)
   }
   lf_src_settings_clear (&video.applied);
   g_free (video.prompt);
+  g_free (video.old_prompt);
   return NULL;
 }
 
@@ -341,37 +353,68 @@ lf_src_worker_open (LfSrcWorker *worker, gint width, gint height)
   g_mutex_unlock (&worker->lock);
 }
 
+/* With the worker's lock. */
+static void
+interrupt (LfSrcWorker *worker, gboolean restart)
+{
+  g_cancellable_cancel (worker->cancellable);
+  g_object_unref (worker->cancellable);
+  worker->cancellable = g_cancellable_new ();
+  worker->epoch = lf_frame_queue_drain (worker->queue, restart);
+  if (worker->quit)
+    g_cancellable_cancel (worker->cancellable);
+}
+
 guint
 lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed)
 {
-  guint epoch;
+  guint restarts;
 
   g_mutex_lock (&worker->lock);
   if (seed)
     worker->seed = *seed;
   /* Before there is a model, there is nothing to begin again. */
   if (worker->model) {
-    g_cancellable_cancel (worker->cancellable);
-    g_object_unref (worker->cancellable);
-    worker->cancellable = g_cancellable_new ();
-    worker->epoch = lf_frame_queue_drain (worker->queue);
-    if (worker->quit)
-      g_cancellable_cancel (worker->cancellable);
+    interrupt (worker, TRUE);
+    worker->restarts++;
   }
-  epoch = worker->epoch;
+  restarts = worker->restarts;
   g_mutex_unlock (&worker->lock);
-  return epoch;
+  return restarts;
 }
 
 guint
-lf_src_worker_get_epoch (LfSrcWorker *worker)
+lf_src_worker_get_restarts (LfSrcWorker *worker)
 {
-  guint epoch;
+  guint restarts;
 
   g_mutex_lock (&worker->lock);
-  epoch = worker->epoch;
+  restarts = worker->restarts;
   g_mutex_unlock (&worker->lock);
-  return epoch;
+  return restarts;
+}
+
+void
+lf_src_worker_flush (LfSrcWorker *worker)
+{
+  g_mutex_lock (&worker->lock);
+  /* Prompts that come faster than chunks must not keep every chunk from being made. */
+  if (worker->open && !worker->rushed) {
+    interrupt (worker, FALSE);
+    worker->rushed = TRUE;
+  }
+  g_mutex_unlock (&worker->lock);
+}
+
+gboolean
+lf_src_worker_is_refilling (LfSrcWorker *worker, guint restarts)
+{
+  gboolean refilling;
+
+  g_mutex_lock (&worker->lock);
+  refilling = worker->rushed || worker->restarts != restarts;
+  g_mutex_unlock (&worker->lock);
+  return refilling;
 }
 
 LfFrameQueueResult

@@ -24,8 +24,8 @@ typedef struct
 {
   /* `text` is the stage, or the error's message. */
   void (*load) (LfSrcLoadState state, const char *text, double fraction, gpointer user_data);
-  /* Copies the settings for the chunk that begins with `picture`. */
-  void (*snapshot) (guint64 picture, LfSrcSettings *settings, gpointer user_data);
+  /* Copies the settings for the chunk that begins with `picture` after this many restarts. */
+  void (*snapshot) (guint restarts, guint64 picture, LfSrcSettings *settings, gpointer user_data);
   /* A setting could not be changed; the stream goes on with what it had. */
   void (*warning) (const GError *error, gpointer user_data);
 } LfSrcWorkerFuncs;
@@ -47,9 +47,15 @@ const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
 /* Lets the worker make chunks of this size; only the first call counts. */
 void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
 /* Begins the video again from picture 0, with another seed unless `seed` is NULL. Finished chunks
- * are thrown away. Returns the epoch of the chunks to come; the first one is 0. */
+ * are thrown away. Returns how many restarts are before the chunks to come. */
 guint lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed);
-guint lf_src_worker_get_epoch (LfSrcWorker *worker);
+guint lf_src_worker_get_restarts (LfSrcWorker *worker);
+/* Throws away finished chunks and the one that is being made, so that settings show sooner; the
+ * video goes on behind them. Does nothing while the chunk that follows an earlier call is made. */
+void lf_src_worker_flush (LfSrcWorker *worker);
+/* Whether it was told to throw chunks away, by a restart since `restarts` or by a flush, and has
+ * made none since: there is no other reason to wait for it. */
+gboolean lf_src_worker_is_refilling (LfSrcWorker *worker, guint restarts);
 /* Takes the next chunk; `wait`: waits for it. */
 LfFrameQueueResult lf_src_worker_pop (
     LfSrcWorker *worker, gboolean wait, LfFrameItem **item, GError **error);

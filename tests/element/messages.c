@@ -157,51 +157,6 @@ GST_END_TEST;
 
 /* ------------------------------------------------------------------------ prompts */
 
-static guint64
-expect_prompt (Rig *rig, const char *prompt, guint serial)
-{
-  GstMessage *message = rig_wait_element (rig, "lightforce-prompt");
-  const GstStructure *s = gst_message_get_structure (message);
-  guint have;
-  guint64 offset, pts;
-
-  fail_unless_equals_string (gst_structure_get_string (s, "prompt"), prompt);
-  fail_unless (gst_structure_get_uint (s, "serial", &have));
-  fail_unless_equals_int (have, serial);
-  fail_unless (gst_structure_get_uint64 (s, "offset", &offset));
-  fail_unless (gst_structure_get_uint64 (s, "pts", &pts));
-  fail_unless_equals_uint64 (pts, offset * (GST_SECOND / 16));
-  gst_message_unref (message);
-  return offset;
-}
-
-static guint32
-first_pixel (GstBuffer *frame)
-{
-  guint8 p[3];
-
-  fail_unless_equals_int ((gint) gst_buffer_extract (frame, 0, p, 3), 3);
-  return (guint32) p[0] << 16 | (guint32) p[1] << 8 | p[2];
-}
-
-/* Waits until the generator has begun this many chunks: their settings are taken. */
-static void
-wait_chunks (guint count)
-{
-  gint64 end = g_get_monotonic_time () + 10 * G_TIME_SPAN_SECOND;
-  guint begun = 0;
-
-  while (begun < count && g_get_monotonic_time () < end) {
-    StandinLog log;
-
-    standin_get_log (&log);
-    begun = log.chunks;
-    standin_log_clear (&log);
-    g_usleep (MS);
-  }
-  fail_unless_equals_int (begun, count);
-}
-
 /* Set from the thread of the test while another one streams: it changes at the next chunk that
  * is made, and the message names the frame. */
 GST_START_TEST (test_prompt_change)
@@ -213,16 +168,16 @@ GST_START_TEST (test_prompt_change)
   STANDIN_SET (hold_chunk, 1);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 9);
-  fail_unless_equals_uint64 (expect_prompt (rig, "one", 0), 0);
-  wait_chunks (2);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  rig_wait_chunks (2);
   g_object_set (rig->src, "prompt", "two", NULL);
   STANDIN_SET (hold_chunk, -1);
-  at = expect_prompt (rig, "two", 1);
+  at = rig_expect_prompt (rig, "two", 1);
   fail_unless_equals_uint64 (at, 21); /* chunk 1 was begun with the old one */
   gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
   fail_unless_equals_int (rig_count (rig), 57);
   for (i = 0; i < 57; i++)
-    fail_unless_equals_int ((gint) first_pixel (rig_frame (rig, i)),
+    fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
         (gint) standin_pixel (0, i < at ? "one" : "two", i, 0, 0));
   rig_free (rig);
 }
@@ -310,7 +265,7 @@ GST_START_TEST (test_prompts_from_another_thread)
   for (i = 0, serial = 0; i < 600; i++) {
     while (serial + 1 < count && from[serial + 1] <= i)
       serial++;
-    fail_unless_equals_int ((gint) first_pixel (rig_frame (rig, (guint) i)),
+    fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, (guint) i)),
         (gint) standin_pixel (0, prompts[serial], i, 0, 0));
   }
   for (i = 0; i < count; i++)
@@ -410,6 +365,9 @@ GST_START_TEST (test_set_and_get)
       {"keep-near", {"-1", "2147483647"}},
       {"window", {"-2", "2147483647"}},
       {"sink", {"-2", "2147483647"}},
+      {"prompt-file", {"/a", "b"}},
+      {"flush-on-prompt", {"true", "false"}},
+      {"prompt-in-tags", {"true", "false"}},
       {"is-live", {"true", "false"}},
   };
   GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
@@ -513,7 +471,7 @@ GST_START_TEST (test_controlled_sparsity)
   STANDIN_SET (hold_chunk, 2);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 21);
-  wait_chunks (3);
+  rig_wait_chunks (3);
   standin_get_log (&log);
   /* Chunk 2 begins with frame 21. */
   fail_unless (ABS (log.sparse.target - 21 / 16.0 / 100) < 1e-6, "%f", log.sparse.target);

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "tests/element/rig.h"
+#include "gst/lightforcepromptsink.h"
 #include "gst/lightforcesrc.h"
 
 void
@@ -185,6 +186,91 @@ rig_checksum (Rig *rig)
   return g_strdup (g_checksum_get_string (sum));
 }
 
+guint64
+rig_expect_prompt (Rig *rig, const char *prompt, guint serial)
+{
+  GstMessage *message = rig_wait_element (rig, "lightforce-prompt");
+  const GstStructure *s = gst_message_get_structure (message);
+  guint have;
+  guint64 offset, pts;
+
+  fail_unless_equals_string (gst_structure_get_string (s, "prompt"), prompt);
+  fail_unless (gst_structure_get_uint (s, "serial", &have));
+  fail_unless_equals_int (have, serial);
+  fail_unless (gst_structure_get_uint64 (s, "offset", &offset));
+  fail_unless (gst_structure_get_uint64 (s, "pts", &pts));
+  fail_unless_equals_uint64 (pts, offset * (GST_SECOND / 16));
+  gst_message_unref (message);
+  return offset;
+}
+
+guint32
+rig_first_pixel (GstBuffer *frame)
+{
+  guint8 p[3];
+
+  fail_unless_equals_int ((gint) gst_buffer_extract (frame, 0, p, 3), 3);
+  return (guint32) p[0] << 16 | (guint32) p[1] << 8 | p[2];
+}
+
+void
+rig_wait_chunks (guint count)
+{
+  gint64 end = g_get_monotonic_time () + 10 * G_TIME_SPAN_SECOND;
+  guint begun = 0;
+
+  while (begun < count && g_get_monotonic_time () < end) {
+    StandinLog log;
+
+    standin_get_log (&log);
+    begun = log.chunks;
+    standin_log_clear (&log);
+    g_usleep (MS);
+  }
+  fail_unless_equals_int (begun, count);
+}
+
+void
+rig_check_frames (Rig *rig, guint begin, guint end, const char *prompt)
+{
+  guint i;
+
+  for (i = begin; i < end; i++)
+    fail_unless (rig_first_pixel (rig_frame (rig, i)) == standin_pixel (0, prompt, i, 0, 0),
+        "frame %u does not show \"%s\"", i, prompt);
+}
+
+char *
+rig_next_warning (Rig *rig)
+{
+  GstMessage *message = rig_wait (rig, GST_MESSAGE_WARNING | GST_MESSAGE_ERROR | GST_MESSAGE_EOS);
+  g_autoptr (GError) error = NULL;
+
+  fail_unless_equals_string (GST_MESSAGE_TYPE_NAME (message), "warning");
+  gst_message_parse_warning (message, &error, NULL);
+  gst_message_unref (message);
+  return g_strdup (error->message);
+}
+
+void
+rig_expect_no_warning (Rig *rig)
+{
+  fail_unless (gst_bus_pop_filtered (rig->bus, GST_MESSAGE_WARNING) == NULL);
+}
+
+void
+rig_wait_end (Rig *rig)
+{
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+}
+
+void
+rig_finish (Rig *rig)
+{
+  STANDIN_SET (hold_chunk, -1);
+  rig_wait_end (rig);
+}
+
 void
 rig_expect_error (Rig *rig, GstMessage *message, GQuark domain, gint code, const char *part)
 {
@@ -267,6 +353,7 @@ rig_main (int argc, char **argv, const char *name, void (*add) (Suite *suite))
 
   gst_check_init (&argc, &argv);
   GST_ELEMENT_REGISTER (lightforcesrc, NULL);
+  GST_ELEMENT_REGISTER (lightforcepromptsink, NULL);
   suite = suite_create (name);
   add (suite);
   return gst_check_run_suite (suite, name, name);

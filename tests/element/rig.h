@@ -52,6 +52,21 @@ void rig_forget_frames (Rig *rig);
 /* Of all frames' bytes so far. */
 char *rig_checksum (Rig *rig);
 
+/* The next message of a prompt, at 16 frames a second from 0 on; the number of its first frame. */
+guint64 rig_expect_prompt (Rig *rig, const char *prompt, guint serial);
+/* 0xRRGGBB of the upper left pixel of a frame in RGBx. */
+guint32 rig_first_pixel (GstBuffer *frame);
+/* Checks that these frames, in RGBx with seed 0, show `prompt`. */
+void rig_check_frames (Rig *rig, guint begin, guint end, const char *prompt);
+/* The text of the next message, which must be a warning. */
+char *rig_next_warning (Rig *rig);
+void rig_expect_no_warning (Rig *rig);
+void rig_wait_end (Rig *rig);
+/* Lets the generator go on, and waits for the end. */
+void rig_finish (Rig *rig);
+/* Waits until the generator has begun this many chunks: their settings are taken. */
+void rig_wait_chunks (guint count);
+
 /* Checks domain, code and that the text contains `part`; then that no second error comes. */
 void rig_expect_error (Rig *rig, GstMessage *message, GQuark domain, gint code, const char *part);
 

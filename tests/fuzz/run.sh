@@ -33,4 +33,5 @@ fuzz() {
 rm -f $build/failed
 fuzz safetensors & fuzz torch & wait
 fuzz pickle & fuzz model & wait
+fuzz prompts
 [ ! -e $build/failed ]

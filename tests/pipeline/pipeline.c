@@ -171,6 +171,43 @@ GST_START_TEST (test_seeds)
 }
 GST_END_TEST;
 
+/* What files say of their making: with discoverer, as gst-discoverer-1.0 does. */
+GST_START_TEST (test_tags_in_files)
+{
+  static const char *const muxers[] = {"mp4mux", "matroskamux"};
+  g_autofree char *path = g_build_filename (folder, "a", NULL);
+  g_autofree char *uri = gst_filename_to_uri (path, NULL), *title = NULL, *comment = NULL;
+  g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, PROMPT, -1);
+  g_autofree char *want = g_strdup_printf ("; lightforce-model=lightforce-default; "
+                                           "lightforce-seed=7; lightforce-prompt-sha256=%s",
+      hash);
+  g_autofree char *line = g_strdup_printf (
+      "lightforcesrc num-buffers=9 seed=7 prompt-in-tags=%s prompt=\"" PROMPT "\" ! "
+      "x264enc speed-preset=ultrafast threads=1 ! h264parse ! %s ! filesink location=%s",
+      __i__ / 2 ? "true" : "false", muxers[__i__ % 2], path);
+  g_autoptr (GError) error = NULL;
+  GstDiscoverer *discoverer = gst_discoverer_new (20 * GST_SECOND, &error);
+  GstDiscovererInfo *info;
+  const GstTagList *tags;
+  GList *streams;
+
+  play (line);
+  info = gst_discoverer_discover_uri (discoverer, uri, &error);
+  fail_unless (info != NULL && error == NULL, "%s", error ? error->message : "");
+  streams = gst_discoverer_info_get_video_streams (info);
+  fail_unless (streams != NULL);
+  tags = gst_discoverer_stream_info_get_tags (streams->data);
+  fail_unless (tags != NULL && gst_tag_list_get_string (tags, GST_TAG_COMMENT, &comment));
+  fail_unless (g_str_has_prefix (comment, "lightforce-version="));
+  fail_unless (g_str_has_suffix (comment, want), "%s", comment);
+  gst_tag_list_get_string (tags, GST_TAG_TITLE, &title);
+  fail_unless_equals_string (title, __i__ / 2 ? PROMPT : NULL);
+  gst_discoverer_stream_info_list_free (streams);
+  gst_discoverer_info_unref (info);
+  g_object_unref (discoverer);
+}
+GST_END_TEST;
+
 /* What a user sees on the command line: one message that names the file, and failure. */
 GST_START_TEST (test_missing_file)
 {
@@ -243,6 +280,7 @@ main (int argc, char **argv)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_mp4);
   tcase_add_test (tc, test_seeds);
+  tcase_add_loop_test (tc, test_tags_in_files, 0, 4);
   tcase_add_test (tc, test_missing_file);
   tcase_add_test (tc, test_live);
   tcase_add_test (tc, test_scaled);

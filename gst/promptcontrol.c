@@ -1,0 +1,117 @@
+/* lightforce: how the element takes prompts, and tells of them
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gst/element.h"
+
+#include "gst/messages.h"
+#include "gst/promptevent.h"
+
+/* With the object lock. */
+static void
+show_sooner (LightforceSrc *self, const char *text)
+{
+  if (self->settings.flush_on_prompt && self->worker
+      && g_strcmp0 (lf_prompts_peek (self->prompts, &self->settings), text) != 0)
+    lf_src_worker_flush (self->worker);
+}
+
+void
+lf_src_set_prompt (LightforceSrc *self, const char *text, gint mode)
+{
+  GST_OBJECT_LOCK (self);
+  show_sooner (self, text ? text : "");
+  g_free (self->settings.prompt);
+  self->settings.prompt = g_strdup (text ? text : "");
+  lf_prompts_set (self->prompts, mode);
+  GST_OBJECT_UNLOCK (self);
+}
+
+static void
+add_prompt (LightforceSrc *self, const LfPromptEvent *event)
+{
+  const GstSegment *segment = &GST_BASE_SRC (self)->segment;
+  guint64 position = GST_CLOCK_TIME_NONE;
+
+  GST_OBJECT_LOCK (self);
+  if (segment->format == GST_FORMAT_TIME)
+    position = gst_segment_position_from_running_time (segment, GST_FORMAT_TIME, event->time);
+  if (position == GST_CLOCK_TIME_NONE)
+    position = event->time;
+  /* One whose time has not come is early enough without. */
+  if (self->timeline.fps_n > 0 && position <= lf_timeline_time (&self->timeline, self->next_frame)
+      && lf_prompts_is_latest (self->prompts, position))
+    show_sooner (self, event->text);
+  lf_prompts_add (self->prompts, position, event->text, event->mode);
+  GST_OBJECT_UNLOCK (self);
+  GST_DEBUG_OBJECT (self, "from %" GST_TIME_FORMAT ": %s", GST_TIME_ARGS (position), event->text);
+}
+
+gboolean
+lf_src_take_prompt_event (LightforceSrc *self, GstEvent *event)
+{
+  LfPromptEvent parsed;
+  g_autofree char *problem = lf_prompt_event_parse (event, &parsed);
+
+  if (problem) {
+    GST_ELEMENT_WARNING (
+        self, LIBRARY, SETTINGS, ("%s", problem), ("event %" GST_PTR_FORMAT, event));
+    return FALSE;
+  }
+  if (GST_CLOCK_TIME_IS_VALID (parsed.time)) {
+    add_prompt (self, &parsed);
+  } else {
+    lf_src_set_prompt (self, parsed.text, parsed.mode);
+    g_object_notify (G_OBJECT (self), "prompt");
+  }
+  return TRUE;
+}
+
+GstClockTime
+lf_src_chunk_time (LightforceSrc *self, guint restarts, guint64 picture)
+{
+  const LfTimeline *timeline = &self->timeline;
+  guint64 frame;
+  GstClockTime time = 0, now = GST_CLOCK_TIME_NONE;
+  gboolean playing;
+
+  GST_OBJECT_LOCK (self);
+  /* A video that begins again does so with the next frame, once it is there. */
+  frame = picture + (restarts == self->restarts ? self->shift : self->next_frame);
+  if (timeline->fps_n > 0 && frame >= timeline->frame) {
+    time = lf_timeline_time (timeline, frame);
+  } else if (timeline->fps_n > 0) {
+    /* made again on the way to where a seek went */
+    GstClockTime back = gst_util_uint64_scale (
+        timeline->frame - frame, (guint64) timeline->fps_d * GST_SECOND, (guint64) timeline->fps_n);
+
+    time = timeline->time > back ? timeline->time - back : 0;
+  }
+  playing = GST_STATE (self) == GST_STATE_PLAYING;
+  GST_OBJECT_UNLOCK (self);
+  /* Live frames are never early, whatever the schedule was before the first one or a stall. */
+  if (playing && gst_base_src_is_live (GST_BASE_SRC (self)))
+    now = gst_element_get_current_running_time (GST_ELEMENT (self));
+  return GST_CLOCK_TIME_IS_VALID (now) ? MAX (time, now) : time;
+}
+
+void
+lf_src_tell_frame (
+    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, const char *prompt)
+{
+  const LfModelInfo *info = lf_src_worker_get_info (self->worker);
+  gboolean in_tags;
+
+  if (prompt && lf_provenance_update (&self->provenance, chunk, prompt)) {
+    lf_src_post_prompt (GST_ELEMENT (self), prompt, chunk->prompt_serial, self->next_frame,
+        GST_BUFFER_PTS (buffer));
+    GST_OBJECT_LOCK (self);
+    in_tags = self->settings.prompt_in_tags;
+    GST_OBJECT_UNLOCK (self);
+    /* The base class puts it right before the frame, behind the segment. */
+    GST_ELEMENT_GET_CLASS (self)->send_event (GST_ELEMENT (self),
+        gst_event_new_tag (
+            lf_provenance_make_tags (&self->provenance, info, chunk, in_tags ? prompt : NULL)));
+  }
+  lf_provenance_add_meta (&self->provenance, buffer, info, chunk, (guint) picture);
+}

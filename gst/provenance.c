@@ -1,0 +1,101 @@
+/* lightforce: what a video was made from, in tags and in each frame
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "gst/provenance.h"
+
+#define META_NAME "LightforceMeta"
+
+void
+lf_provenance_init (LfProvenance *provenance)
+{
+  *provenance = (LfProvenance){.hashes = g_ptr_array_new_with_free_func (g_free)};
+}
+
+void
+lf_provenance_reset (LfProvenance *provenance)
+{
+  provenance->known = FALSE;
+  g_clear_pointer (&provenance->hash, g_free);
+  g_ptr_array_set_size (provenance->hashes, 0);
+}
+
+void
+lf_provenance_clear (LfProvenance *provenance)
+{
+  lf_provenance_reset (provenance);
+  g_ptr_array_unref (provenance->hashes);
+}
+
+gboolean
+lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, const char *prompt)
+{
+  GPtrArray *hashes = provenance->hashes;
+
+  if (provenance->known && provenance->serial == chunk->prompt_serial)
+    return FALSE;
+  provenance->known = TRUE;
+  provenance->serial = chunk->prompt_serial;
+  g_free (provenance->hash);
+  provenance->hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, prompt, -1);
+  if (!g_ptr_array_find_with_equal_func (hashes, provenance->hash, g_str_equal, NULL)) {
+    if (hashes->len == LF_PROVENANCE_MAX_HASHES)
+      g_ptr_array_remove_index (hashes, 0);
+    g_ptr_array_add (hashes, g_strdup (provenance->hash));
+  }
+  return TRUE;
+}
+
+/* Elements that write files keep different tags of these: all of them keep the comment, MP4 the
+ * application's name, Ogg the extended comments. The names of elements that encode replace
+ * `encoder`. */
+GstTagList *
+lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
+    const LfChunk *chunk, const char *prompt)
+{
+  GstTagList *tags = gst_tag_list_new_empty ();
+  g_autoptr (GPtrArray) lines = g_ptr_array_new_with_free_func (g_free);
+  g_autofree char *version = g_strdup_printf ("lightforce %s", lf_version ());
+  g_autofree char *comment = NULL;
+  guint i;
+
+  g_ptr_array_add (lines, g_strdup_printf ("lightforce-version=%s", lf_version ()));
+  g_ptr_array_add (lines, g_strdup_printf ("lightforce-model=%s", info->name));
+  g_ptr_array_add (lines, g_strdup_printf ("lightforce-seed=%" G_GUINT64_FORMAT, chunk->seed));
+  for (i = 0; i < provenance->hashes->len; i++)
+    g_ptr_array_add (lines, g_strdup_printf ("lightforce-prompt-sha256=%s",
+                                (const char *) g_ptr_array_index (provenance->hashes, i)));
+  for (i = 0; i < lines->len; i++)
+    gst_tag_list_add (tags, GST_TAG_MERGE_APPEND, GST_TAG_EXTENDED_COMMENT,
+        (const char *) g_ptr_array_index (lines, i), NULL);
+  g_ptr_array_add (lines, NULL);
+  comment = g_strjoinv ("; ", (char **) lines->pdata);
+  gst_tag_list_add (tags, GST_TAG_MERGE_APPEND, GST_TAG_COMMENT, comment, GST_TAG_APPLICATION_NAME,
+      version, GST_TAG_ENCODER, version, NULL);
+  if (prompt && *prompt)
+    gst_tag_list_add (
+        tags, GST_TAG_MERGE_APPEND, GST_TAG_TITLE, prompt, GST_TAG_DESCRIPTION, prompt, NULL);
+  return tags;
+}
+
+/* Without tags of its own: elements that change size or format keep it, for it stays true. */
+void
+lf_provenance_register_meta (void)
+{
+  static const gchar *no_tags[] = {NULL};
+
+  gst_meta_register_custom (META_NAME, no_tags, NULL, NULL, NULL);
+}
+
+void
+lf_provenance_add_meta (const LfProvenance *provenance, GstBuffer *buffer, const LfModelInfo *info,
+    const LfChunk *chunk, guint frame_in_chunk)
+{
+  GstCustomMeta *meta = gst_buffer_add_custom_meta (buffer, META_NAME);
+
+  gst_structure_set (gst_custom_meta_get_structure (meta), "chunk", G_TYPE_UINT64, chunk->index,
+      "frame-in-chunk", G_TYPE_UINT, frame_in_chunk, "seed", G_TYPE_UINT64, chunk->seed,
+      "prompt-serial", G_TYPE_UINT, chunk->prompt_serial, "sparsity", G_TYPE_DOUBLE,
+      chunk->sparsity, "model", G_TYPE_STRING, info->name, "prompt-sha256", G_TYPE_STRING,
+      provenance->hash, NULL);
+}

@@ -1,0 +1,43 @@
+/* lightforce: what a video was made from, in tags and in each frame
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_PROVENANCE_H
+#define LF_PROVENANCE_H
+
+#include <gst/gst.h>
+#include "core/lightforce.h"
+
+G_BEGIN_DECLS
+
+/* Belongs to one thread. */
+typedef struct
+{
+  gboolean known; /* the rest is of the latest frame */
+  guint serial;
+  char *hash;        /* of the prompt: SHA-256, hexadecimal */
+  GPtrArray *hashes; /* of all prompts so far, in order of their first frame */
+} LfProvenance;
+
+/* Tags name as many prompts: an endless video with ever new ones has to stop somewhere. */
+#define LF_PROVENANCE_MAX_HASHES 64
+
+void lf_provenance_init (LfProvenance *provenance);
+/* A new video. */
+void lf_provenance_reset (LfProvenance *provenance);
+void lf_provenance_clear (LfProvenance *provenance);
+
+/* TRUE: with `chunk` another prompt begins. */
+gboolean lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, const char *prompt);
+/* The tags from here on: model, seed, hashes of prompts, version, and `prompt` unless it is
+ * NULL. */
+GstTagList *lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
+    const LfChunk *chunk, const char *prompt);
+
+/* The custom meta LightforceMeta of a frame: where in the video it comes from. */
+void lf_provenance_register_meta (void);
+void lf_provenance_add_meta (const LfProvenance *provenance, GstBuffer *buffer,
+    const LfModelInfo *info, const LfChunk *chunk, guint frame_in_chunk);
+
+G_END_DECLS
+#endif

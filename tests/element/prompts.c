@@ -1,0 +1,634 @@
+/* lightforce: how prompts get in, and what is told of them
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <glib/gstdio.h>
+#include <gst/check/gsttestclock.h>
+#include "tests/element/rig.h"
+
+#define RGBX "video/x-raw,format=RGBx"
+
+static char *folder, *script;
+
+static void
+setup (void)
+{
+  folder = g_dir_make_tmp ("lightforce-XXXXXX", NULL);
+  fail_unless (folder != NULL);
+  script = g_build_filename (folder, "script", NULL);
+}
+
+static void
+teardown (void)
+{
+  g_unlink (script);
+  g_rmdir (folder);
+  g_clear_pointer (&script, g_free);
+  g_clear_pointer (&folder, g_free);
+}
+
+static void
+write_script (const char *text)
+{
+  fail_unless (g_file_set_contents (script, text, -1, NULL));
+}
+
+/* `extra` properties and the script. */
+static Rig *
+scripted_rig (const char *extra)
+{
+  g_autofree char *properties = g_strdup_printf ("prompt-file=%s %s", script, extra);
+
+  return rig_new (properties, RGBX);
+}
+
+static guint64
+meta_value (GstBuffer *frame, const char *field)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (frame, "LightforceMeta");
+  guint64 value = 0;
+  guint small = 0;
+
+  fail_unless (meta != NULL);
+  if (gst_structure_get_uint (gst_custom_meta_get_structure (meta), field, &small))
+    return small;
+  fail_unless (gst_structure_get_uint64 (gst_custom_meta_get_structure (meta), field, &value));
+  return value;
+}
+
+/* Frames without gaps in number and time, whatever was thrown away. */
+static void
+check_sequence (Rig *rig)
+{
+  guint i;
+
+  for (i = 0; i < rig_count (rig); i++) {
+    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
+    fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (rig, i)), i * (GST_SECOND / 16));
+  }
+}
+
+static LfPromptSwitch
+latest_switch (void)
+{
+  StandinLog log;
+  LfPromptSwitch latest;
+
+  standin_get_log (&log);
+  latest = log.prompt_switch;
+  standin_log_clear (&log);
+  return latest;
+}
+
+/* -------------------------------------------------------------- property and event */
+
+static const char *const modes[] = {"cut", "recache", "blend"};
+
+/* A rig that has shown chunk 0 and works at chunk 1. */
+static Rig *
+held_rig (const char *properties)
+{
+  Rig *rig = rig_new (properties, RGBX);
+
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 9);
+  rig_wait_chunks (2);
+  return rig;
+}
+
+/* The mode is the one that is set when the prompt is. */
+GST_START_TEST (test_modes)
+{
+  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=45");
+
+  gst_util_set_object_arg (G_OBJECT (rig->src), "prompt-switch", modes[__i__]);
+  g_object_set (rig->src, "prompt", "two", NULL);
+  STANDIN_SET (hold_chunk, -1);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 21);
+  rig_wait_end (rig);
+  fail_unless_equals_int ((gint) latest_switch (), __i__);
+  rig_check_frames (rig, 0, 21, "one");
+  rig_check_frames (rig, 21, 45, "two");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static GstEvent *
+prompt_event (const char *fields)
+{
+  g_autofree char *text = g_strdup_printf ("lightforce-prompt%s", fields);
+  GstStructure *structure = gst_structure_from_string (text, NULL);
+
+  fail_unless (structure != NULL, "%s", text);
+  return gst_event_new_custom (GST_EVENT_CUSTOM_UPSTREAM, structure);
+}
+
+static void
+count_notify (GObject *object, GParamSpec *pspec, gpointer user_data)
+{
+  g_atomic_int_inc ((gint *) user_data);
+}
+
+/* To the element or from downstream; its mode is for this prompt only. */
+GST_START_TEST (test_event)
+{
+  g_autofree char *fields = g_strdup_printf (", prompt=two, mode=%s", modes[__i__ % 3]);
+  g_autofree char *prompt = NULL;
+  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=69 prompt-switch=cut");
+  gint notified = 0;
+
+  g_signal_connect (rig->src, "notify::prompt", G_CALLBACK (count_notify), &notified);
+  fail_unless (gst_element_send_event (__i__ / 3 ? rig->sink : rig->src, prompt_event (fields)));
+  g_object_get (rig->src, "prompt", &prompt, NULL);
+  fail_unless_equals_string (prompt, "two");
+  fail_unless_equals_int (notified, 1);
+  STANDIN_SET (hold_chunk, 3);
+  rig_wait_frames (rig, 33);
+  rig_wait_chunks (4);
+  fail_unless_equals_int ((gint) latest_switch (), __i__ % 3);
+  g_object_set (rig->src, "prompt", "three", NULL);
+  STANDIN_SET (hold_chunk, -1);
+  rig_expect_prompt (rig, "one", 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 21);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 2), 45);
+  rig_wait_end (rig);
+  fail_unless_equals_int (latest_switch (), LF_PROMPT_SWITCH_CUT);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* With a time it waits for the first chunk at or after it, and goes over what is set. */
+GST_START_TEST (test_event_with_time)
+{
+  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=81");
+
+  fail_unless (gst_element_send_event (
+      rig->src, prompt_event (", prompt=three, time=(guint64)2812500000, mode=recache")));
+  fail_unless (gst_element_send_event (
+      rig->src, prompt_event (", prompt=two, time=(guint64)2062500001, mode=blend")));
+  STANDIN_SET (hold_chunk, -1);
+  rig_expect_prompt (rig, "one", 0);
+  /* 2062500000 is the time of frame 33, 2812500000 of frame 45 */
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 1), 45);
+  rig_wait_end (rig);
+  rig_check_frames (rig, 0, 45, "one");
+  rig_check_frames (rig, 45, 81, "three");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_bad_event)
+{
+  static const struct
+  {
+    const char *fields, *text;
+  } cases[] = {
+      {"", "has no string field prompt"},
+      {", prompt=(int)1", "has no string field prompt"},
+      {", prompt=two, mode=fade", "one of cut, recache and blend, not \"fade\""},
+      {", prompt=two, mode=(int)1", "one of cut, recache and blend."},
+      {", prompt=two, time=(int)5", "is a guint64, the running time in nanoseconds"},
+  };
+  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=33");
+  g_autofree char *warning = NULL;
+
+  fail_if (gst_element_send_event (rig->src, prompt_event (cases[__i__].fields)));
+  warning = rig_next_warning (rig);
+  fail_unless (strstr (warning, cases[__i__].text) != NULL, "%s", warning);
+  rig_finish (rig);
+  rig_check_frames (rig, 0, 33, "one");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* -------------------------------------------------------------------------- script */
+
+#define SCRIPT                                                                                     \
+  "# frame 0, frame 21, behind frame 33\n"                                                         \
+  "00:00:00 one\n\n"                                                                               \
+  "00:00:01.312500 two\n"                                                                          \
+  "00:02.063 three\n"
+
+GST_START_TEST (test_script)
+{
+  Rig *rig;
+
+  write_script (SCRIPT);
+  rig = scripted_rig ("prompt=none num-buffers=81");
+  rig_set_state (rig, GST_STATE_PLAYING);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 21);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 2), 45);
+  rig_wait_end (rig);
+  rig_check_frames (rig, 0, 21, "one");
+  rig_check_frames (rig, 21, 45, "two");
+  rig_check_frames (rig, 45, 81, "three");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Before its first line, the property holds; what is set later, until the next line. */
+GST_START_TEST (test_script_and_property)
+{
+  Rig *rig;
+
+  write_script ("00:01 two\n00:02.5 four\n");
+  rig = scripted_rig ("prompt=one queue-chunks=1 num-buffers=69");
+  STANDIN_SET (hold_chunk, 2);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_chunks (3);
+  g_object_set (rig->src, "prompt", "three", NULL);
+  rig_finish (rig);
+  rig_check_frames (rig, 0, 21, "one");
+  rig_check_frames (rig, 21, 33, "two");
+  rig_check_frames (rig, 33, 45, "three");
+  rig_check_frames (rig, 45, 69, "four");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* A seek makes the same pictures again, prompts included. */
+GST_START_TEST (test_script_and_seek)
+{
+  Rig *rig;
+  g_autofree char *before = NULL, *again = NULL;
+
+  write_script (SCRIPT);
+  rig = scripted_rig ("num-buffers=81 prompt-switch=blend");
+  rig_run_to_eos (rig);
+  before = rig_checksum (rig);
+  rig_forget_frames (rig);
+  fail_unless (gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  again = rig_checksum (rig);
+  fail_unless_equals_string (before, again);
+  rig_forget_frames (rig);
+  fail_unless (gst_element_seek_simple (
+      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 30 * (GST_SECOND / 16)));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 51);
+  fail_unless_equals_int (
+      (gint) rig_first_pixel (rig_frame (rig, 0)), (gint) standin_pixel (0, "two", 30, 0, 0));
+  fail_unless_equals_int (
+      (gint) rig_first_pixel (rig_frame (rig, 15)), (gint) standin_pixel (0, "three", 45, 0, 0));
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Live frames begin when the model is loaded: what was for earlier is over. */
+GST_START_TEST (test_script_live)
+{
+  GstTestClock *clock = GST_TEST_CLOCK (gst_test_clock_new ());
+  GstMessage *message;
+  Rig *rig;
+
+  write_script ("00:00 one\n00:02 two\n00:30 three\n");
+  rig = scripted_rig ("is-live=true");
+  gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), GST_CLOCK (clock));
+  STANDIN_SET (hold_load, TRUE);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_STREAM_START | GST_MESSAGE_PROGRESS));
+  gst_test_clock_set_time (clock, 4 * GST_SECOND);
+  STANDIN_SET (hold_load, FALSE);
+  message = rig_wait_element (rig, "lightforce-prompt");
+  fail_unless_equals_string (
+      gst_structure_get_string (gst_message_get_structure (message), "prompt"), "two");
+  gst_message_unref (message);
+  rig_free (rig);
+  gst_object_unref (clock);
+}
+GST_END_TEST;
+
+/* Read again between two chunks. A bad one is reported once, and the old one stays. */
+GST_START_TEST (test_reload)
+{
+  g_autofree char *warning = NULL;
+  Rig *rig;
+
+  write_script ("00:00 one\n");
+  rig = scripted_rig ("queue-chunks=1 num-buffers=105");
+  STANDIN_SET (hold_chunk, 2);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_chunks (3);
+  write_script ("00:00 one\n00:01 two\nthree\n");
+  STANDIN_SET (hold_chunk, 5);
+  rig_wait_chunks (6);
+  warning = rig_next_warning (rig);
+  fail_unless (
+      strstr (warning, "script, line 3: it does not begin with a time") != NULL, "%s", warning);
+  rig_expect_no_warning (rig);
+  write_script ("00:00 one\n00:01 two\n00:05 three\n");
+  rig_finish (rig);
+  rig_expect_no_warning (rig);
+  rig_check_frames (rig, 0, 69, "one");
+  rig_check_frames (rig, 69, 81, "two");
+  rig_check_frames (rig, 81, 105, "three");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_script_goes)
+{
+  g_autofree char *warning = NULL;
+  Rig *rig;
+
+  write_script ("00:00 one\n00:01 two\n");
+  rig = scripted_rig ("queue-chunks=1 num-buffers=57");
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_chunks (2);
+  fail_unless (g_unlink (script) == 0);
+  rig_finish (rig);
+  rig_check_frames (rig, 0, 21, "one");
+  rig_check_frames (rig, 21, 57, "two");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_bad_script)
+{
+  static const struct
+  {
+    const char *text, *message;
+  } cases[] = {
+      {"00:00 one\ntwo\n# x\n00:01 three\n00:01 four", "script, line 2: it does not begin with"},
+      {"00:00 one\n00:00 two\n", "script, line 2: its time is not after"},
+      {NULL, "script: the file of prompts cannot be opened: No such file"},
+  };
+  Rig *rig = scripted_rig ("");
+
+  if (cases[__i__].text)
+    write_script (cases[__i__].text);
+  fail_unless_equals_int (
+      gst_element_set_state (rig->pipeline, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
+  rig_expect_error (rig, rig_wait (rig, GST_MESSAGE_ERROR),
+      cases[__i__].text ? GST_LIBRARY_ERROR : GST_RESOURCE_ERROR,
+      cases[__i__].text ? (gint) GST_LIBRARY_ERROR_SETTINGS : (gint) GST_RESOURCE_ERROR_NOT_FOUND,
+      cases[__i__].message);
+  /* The next try is a new one. */
+  rig_set_state (rig, GST_STATE_NULL);
+  write_script ("00:00 good\n");
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 9);
+  rig_check_frames (rig, 0, 9, "good");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* --------------------------------------------------------------------------- flush */
+
+/* Live on a clock that stands: one chunk is on its way, two wait, the fourth is being made. With
+ * the flush a new prompt shows with the next chunk, without it four chunks later. */
+GST_START_TEST (test_flush_latency)
+{
+  gboolean flush = __i__ > 0;
+  GstTestClock *clock = GST_TEST_CLOCK (gst_test_clock_new ());
+  Rig *rig = rig_new (flush ? "prompt=one is-live=true late-policy=resync flush-on-prompt=true"
+                            : "prompt=one is-live=true late-policy=resync",
+      RGBX);
+  guint64 at = flush ? 9 : 45, lost = flush ? 24 : 0;
+  guint i;
+
+  gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), GST_CLOCK (clock));
+  STANDIN_SET (hold_chunk, 3);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_chunks (4);
+  rig_wait_frames (rig, 1);
+  if (__i__ == 2) /* late for its time */
+    fail_unless (gst_element_send_event (rig->src, prompt_event (", prompt=two, time=(guint64)0")));
+  else
+    g_object_set (rig->src, "prompt", "two", NULL);
+  if (flush) /* the fourth is made again */
+    rig_wait_chunks (5);
+  STANDIN_SET (hold_chunk, -1);
+  for (i = 1; i < at + 12; i++) {
+    gst_test_clock_wait_for_next_pending_id (clock, NULL);
+    fail_unless (gst_test_clock_crank (clock));
+    rig_wait_frames (rig, i + 1);
+  }
+  rig_expect_prompt (rig, "one", 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), at);
+  check_sequence (rig);
+  rig_check_frames (rig, 0, (guint) at, "one");
+  for (i = (guint) at; i < at + 12; i++) {
+    fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
+        (gint) standin_pixel (0, "two", i + lost, 0, 0));
+    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "chunk"), flush ? 3 : 4);
+    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "frame-in-chunk"), i - at);
+    fail_unless (
+        GST_BUFFER_FLAG_IS_SET (rig_frame (rig, i), GST_BUFFER_FLAG_DISCONT) == (flush && i == at));
+  }
+  rig_free (rig);
+  gst_object_unref (clock);
+}
+GST_END_TEST;
+
+/* What is set is what is there already: nothing is thrown away. */
+GST_START_TEST (test_flush_same_prompt)
+{
+  Rig *rig = held_rig ("prompt=one flush-on-prompt=true num-buffers=57");
+  StandinLog log;
+
+  g_object_set (rig->src, "prompt", "one", NULL);
+  rig_finish (rig);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.cancels, 0);
+  standin_log_clear (&log);
+  check_sequence (rig);
+  rig_check_frames (rig, 0, 57, "one");
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static gint stop_changing;
+
+static gpointer
+change_prompts (gpointer data)
+{
+  guint i;
+
+  for (i = 0; !g_atomic_int_get (&stop_changing); i++) {
+    g_autofree char *prompt = g_strdup_printf ("prompt %u", i);
+
+    g_object_set (data, "prompt", prompt, NULL);
+    g_usleep (300);
+  }
+  return NULL;
+}
+
+/* Prompts that come faster than chunks do not keep the video from going on. */
+GST_START_TEST (test_flush_often)
+{
+  Rig *rig = rig_new ("num-buffers=300 flush-on-prompt=true", RGBX);
+  GThread *thread;
+
+  STANDIN_SET (chunk_ms, 3);
+  g_atomic_int_set (&stop_changing, 0);
+  thread = g_thread_new ("prompts", change_prompts, rig->src);
+  rig_run_to_eos (rig);
+  g_atomic_int_set (&stop_changing, 1);
+  g_thread_join (thread);
+  fail_unless_equals_int (rig_count (rig), 300);
+  check_sequence (rig);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------ tags and meta */
+
+typedef struct
+{
+  GPtrArray *tags; /* GstTagList */
+  guint64 at[8];   /* the frame that each came before */
+} Seen;
+
+static GstPadProbeReturn
+see_tags (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
+{
+  Seen *seen = user_data;
+  GstTagList *tags;
+
+  if (GST_PAD_PROBE_INFO_TYPE (info) & GST_PAD_PROBE_TYPE_BUFFER) {
+    guint i;
+
+    for (i = 0; i < seen->tags->len; i++)
+      if (seen->at[i] == G_MAXUINT64)
+        seen->at[i] = GST_BUFFER_OFFSET (GST_PAD_PROBE_INFO_BUFFER (info));
+  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_TAG) {
+    gst_event_parse_tag (GST_PAD_PROBE_INFO_EVENT (info), &tags);
+    fail_unless (seen->tags->len < 8);
+    seen->at[seen->tags->len] = G_MAXUINT64;
+    g_ptr_array_add (seen->tags, gst_tag_list_ref (tags));
+  }
+  return GST_PAD_PROBE_OK;
+}
+
+static void
+expect_tag (GstTagList *tags, const char *tag, const char *want)
+{
+  g_autofree char *have = NULL;
+
+  gst_tag_list_get_string (tags, tag, &have);
+  fail_unless (g_strcmp0 (have, want) == 0, "%s is \"%s\", not \"%s\"", tag, have, want);
+}
+
+#define SHA_ONE "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
+#define SHA_TWO "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+
+/* Right before the frame; the prompt itself only where it is asked for. */
+GST_START_TEST (test_tags)
+{
+  const char *begin = "lightforce-version=0.0.0; lightforce-model=standin; "
+                      "lightforce-seed=18446744073709551615; lightforce-prompt-sha256=" SHA_ONE;
+  Seen seen = {g_ptr_array_new_with_free_func ((GDestroyNotify) gst_tag_list_unref), {0}};
+  Rig *rig;
+  g_autoptr (GstPad) pad = NULL;
+  g_autofree char *properties = NULL;
+
+  write_script ("00:00 one\n00:01.5 two\n00:02.2 one\n");
+  properties = g_strdup_printf ("prompt-file=%s num-buffers=50 seed=18446744073709551615%s", script,
+      __i__ ? " prompt-in-tags=true" : "");
+  rig = rig_new (properties, RGBX);
+  pad = gst_element_get_static_pad (rig->sink, "sink");
+  gst_pad_add_probe (
+      pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_tags, &seen, NULL);
+  rig_run_to_eos (rig);
+  fail_unless_equals_int (seen.tags->len, 3);
+  fail_unless_equals_uint64 (seen.at[0], 0);
+  fail_unless_equals_uint64 (seen.at[1], 33);
+  fail_unless_equals_uint64 (seen.at[2], 45);
+  expect_tag (seen.tags->pdata[0], GST_TAG_COMMENT, begin);
+  expect_tag (seen.tags->pdata[0], GST_TAG_APPLICATION_NAME, "lightforce 0.0.0");
+  expect_tag (seen.tags->pdata[0], GST_TAG_ENCODER, "lightforce 0.0.0");
+  expect_tag (seen.tags->pdata[0], GST_TAG_TITLE, __i__ ? "one" : NULL);
+  expect_tag (seen.tags->pdata[0], GST_TAG_DESCRIPTION, __i__ ? "one" : NULL);
+  fail_unless_equals_int (
+      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[0], GST_TAG_EXTENDED_COMMENT), 4);
+  expect_tag (seen.tags->pdata[1], GST_TAG_TITLE, __i__ ? "two" : NULL);
+  fail_unless_equals_int (
+      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[2], GST_TAG_EXTENDED_COMMENT), 5);
+  fail_unless (gst_tag_list_get_scope (seen.tags->pdata[2]) == GST_TAG_SCOPE_STREAM);
+  rig_free (rig);
+  g_ptr_array_unref (seen.tags);
+}
+GST_END_TEST;
+
+/* However many prompts there were, tags stay small. */
+GST_START_TEST (test_many_prompts)
+{
+  GString *text = g_string_new (NULL);
+  GstTagList *tags = NULL;
+  GstEvent *event;
+  Rig *rig;
+  g_autoptr (GstPad) pad = NULL;
+  guint i;
+
+  for (i = 0; i < 80; i++)
+    g_string_append_printf (text, "%02u:%02u prompt %u\n", i / 60, i % 60, i);
+  write_script (text->str);
+  g_string_free (text, TRUE);
+  rig = scripted_rig ("num-buffers=1290");
+  pad = gst_element_get_static_pad (rig->sink, "sink");
+  rig_run_to_eos (rig);
+  event = gst_pad_get_sticky_event (pad, GST_EVENT_TAG, 0);
+  gst_event_parse_tag (event, &tags);
+  fail_unless_equals_int (
+      (gint) gst_tag_list_get_tag_size (tags, GST_TAG_EXTENDED_COMMENT), 3 + 64);
+  gst_event_unref (event);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_meta)
+{
+  Rig *rig;
+  guint i;
+
+  write_script ("00:00 one\n00:01 two\n");
+  rig = scripted_rig ("num-buffers=30");
+  rig_run_to_eos (rig);
+  for (i = 0; i < 30; i++) {
+    GstCustomMeta *meta = gst_buffer_get_custom_meta (rig_frame (rig, i), "LightforceMeta");
+    const GstStructure *s = gst_custom_meta_get_structure (meta);
+
+    fail_unless_equals_string (gst_structure_get_string (s, "model"), "standin");
+    fail_unless_equals_string (
+        gst_structure_get_string (s, "prompt-sha256"), i < 21 ? SHA_ONE : SHA_TWO);
+    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "prompt-serial"), i >= 21);
+  }
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static void
+add (Suite *suite)
+{
+  TCase *tc = rig_case (suite, "prompts");
+
+  tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_add_loop_test (tc, test_modes, 0, 3);
+  tcase_add_loop_test (tc, test_event, 0, 6);
+  tcase_add_test (tc, test_event_with_time);
+  tcase_add_loop_test (tc, test_bad_event, 0, 5);
+  tcase_add_test (tc, test_script);
+  tcase_add_test (tc, test_script_and_property);
+  tcase_add_test (tc, test_script_and_seek);
+  tcase_add_test (tc, test_script_live);
+  tcase_add_test (tc, test_reload);
+  tcase_add_test (tc, test_script_goes);
+  tcase_add_loop_test (tc, test_bad_script, 0, 3);
+  tcase_add_loop_test (tc, test_flush_latency, 0, 3);
+  tcase_add_test (tc, test_flush_same_prompt);
+  tcase_add_test (tc, test_flush_often);
+  tcase_add_loop_test (tc, test_tags, 0, 2);
+  tcase_add_test (tc, test_many_prompts);
+  tcase_add_test (tc, test_meta);
+}
+
+int
+main (int argc, char **argv)
+{
+  return rig_main (argc, argv, "prompts", add);
+}

@@ -1,0 +1,180 @@
+/* lightforce: prompts from a stream of text
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include <unistd.h>
+#include <glib/gstdio.h>
+#include "tests/element/rig.h"
+
+#define RGBX "video/x-raw,format=RGBx"
+
+static GstPadProbeReturn
+see_end (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
+{
+  if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_EOS)
+    STANDIN_SET (hold_load, FALSE);
+  return GST_PAD_PROBE_OK;
+}
+
+/* A subtitle file; the model is not loaded before all of it is read. The video ends when it
+ * does, long before the last subtitle. */
+GST_START_TEST (test_subtitles)
+{
+  Rig *rig;
+  GstElement *text;
+  g_autoptr (GstPad) pad = NULL;
+  g_autofree char *tail = NULL, *path = NULL;
+  gint file = g_file_open_tmp ("lightforce-XXXXXX.srt", &path, NULL);
+
+  fail_unless (file >= 0);
+  close (file);
+  fail_unless (g_file_set_contents (path,
+      "1\n00:00:00,000 --> 00:00:00,500\n<i>one</i>\n\n"
+      "2\n00:00:01,000 --> 00:00:01,100\ntwo\nlines\n\n"
+      "3\n00:00:02,500 --> 00:00:02,600\nthree\n\n"
+      "4\n01:00:00,000 --> 01:00:01,000\nfour\n\n",
+      -1, NULL));
+  tail = g_strdup_printf ("fakesink name=sink sync=false  filesrc location=%s ! subparse ! "
+                          "lightforcepromptsink name=text",
+      path);
+  STANDIN_SET (hold_load, TRUE);
+  rig = rig_new_full ("prompt=zero num-buffers=69", RGBX, tail);
+  text = gst_bin_get_by_name (GST_BIN (rig->pipeline), "text");
+  pad = gst_element_get_static_pad (text, "sink");
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_end, NULL, NULL);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two lines", 1), 21);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 2), 45);
+  rig_wait_end (rig);
+  rig_check_frames (rig, 21, 45, "two lines");
+  gst_object_unref (text);
+  rig_free (rig);
+  g_unlink (path);
+}
+GST_END_TEST;
+
+static void
+push_text (GstPad *pad, const void *text, gsize size, GstClockTime time)
+{
+  GstBuffer *buffer = size ? gst_buffer_new_memdup (text, size) : gst_buffer_new ();
+
+  GST_BUFFER_PTS (buffer) = time;
+  fail_unless_equals_int (gst_pad_chain (pad, buffer), GST_FLOW_OK);
+}
+
+static void
+begin_text (GstPad *pad, const char *format, GstFormat segment_format)
+{
+  GstSegment segment;
+  g_autofree char *caps_text = g_strdup_printf ("text/x-raw,format=%s", format);
+  g_autoptr (GstCaps) caps = gst_caps_from_string (caps_text);
+
+  gst_segment_init (&segment, segment_format);
+  fail_unless (gst_pad_send_event (pad, gst_event_new_stream_start ("text")));
+  fail_unless (gst_pad_send_event (pad, gst_event_new_caps (caps)));
+  fail_unless (gst_pad_send_event (pad, gst_event_new_segment (&segment)));
+}
+
+/* Text as it comes from elsewhere: with markup, without time, empty, or no text at all. */
+GST_START_TEST (test_texts)
+{
+  static const struct
+  {
+    const char *format, *text, *prompt;
+    GstFormat segment;
+    gboolean bad;
+  } cases[] = {
+      {"utf8", " two <b>\n", "two <b>", GST_FORMAT_BYTES, FALSE},
+      {"pango-markup", "t<b>w<i>o</i></b> &lt;", "two <", GST_FORMAT_BYTES, FALSE},
+      {"pango-markup", "two </b>", "two </b>", GST_FORMAT_TIME, FALSE},
+      {"utf8", "  \r\n", NULL, GST_FORMAT_BYTES, FALSE},
+      {"utf8", "", NULL, GST_FORMAT_BYTES, FALSE},
+      {"utf8", "\xff\xfe", NULL, GST_FORMAT_BYTES, TRUE},
+  };
+  Rig *rig = rig_new_full ("prompt=one queue-chunks=1 num-buffers=45", RGBX,
+      "fakesink name=sink sync=false  lightforcepromptsink name=text source=src");
+  GstElement *text = gst_bin_get_by_name (GST_BIN (rig->pipeline), "text");
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (text, "sink");
+  const char *input = cases[__i__].text;
+  gint i;
+
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 9);
+  rig_wait_chunks (2);
+  begin_text (pad, cases[__i__].format, cases[__i__].segment);
+  for (i = 0; i < 2; i++) /* the same again changes nothing, and warns no more */
+    push_text (pad, input, strlen (input), GST_CLOCK_TIME_NONE);
+  if (cases[__i__].bad) {
+    g_autofree char *warning = rig_next_warning (rig);
+
+    fail_unless (strstr (warning, "prompts are UTF-8") != NULL, "%s", warning);
+  }
+  rig_finish (rig);
+  rig_expect_no_warning (rig);
+  rig_check_frames (rig, 0, 21, "one");
+  rig_check_frames (rig, 21, 45, cases[__i__].prompt ? cases[__i__].prompt : "one");
+  gst_object_unref (text);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_which_source)
+{
+  static const struct
+  {
+    const char *line, *text; /* NULL: it is found */
+  } cases[] = {
+      {"lightforcesrc name=a ! fakesink  bin.( lightforcepromptsink )", NULL},
+      {"bin.( lightforcesrc name=a ! fakesink )  lightforcepromptsink", NULL},
+      {"lightforcesrc name=a ! fakesink  lightforcesrc name=b ! fakesink  "
+       "lightforcepromptsink source=b",
+          NULL},
+      {"fakesrc ! fakesink  lightforcepromptsink", "There is no lightforcesrc in this pipeline"},
+      {"lightforcesrc name=a ! fakesink  lightforcesrc name=b ! fakesink  lightforcepromptsink",
+          "set the property source of lightforcepromptsink to one of"},
+      {"lightforcesrc name=a ! fakesink  lightforcepromptsink source=c",
+          "The property source is \"c\", and no lightforcesrc in this pipeline has that name"},
+      {"lightforcesrc name=a ! fakesink  bin.( lightforcesrc name=a ! fakesink )  "
+       "lightforcepromptsink source=a",
+          "there are 2 elements lightforcesrc of that name"},
+  };
+  g_autoptr (GError) error = NULL;
+  GstElement *pipeline = gst_parse_launch (cases[__i__].line, &error);
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+  GstStateChangeReturn ret;
+  GstMessage *message;
+
+  fail_unless (error == NULL, "%s", error ? error->message : "");
+  ret = gst_element_set_state (pipeline, GST_STATE_PAUSED);
+  message = gst_bus_timed_pop_filtered (bus, 0, GST_MESSAGE_ERROR);
+  if (cases[__i__].text == NULL) {
+    fail_unless (ret != GST_STATE_CHANGE_FAILURE && message == NULL);
+  } else {
+    fail_unless (ret == GST_STATE_CHANGE_FAILURE && message != NULL);
+    gst_message_parse_error (message, &error, NULL);
+    fail_unless (strstr (error->message, cases[__i__].text) != NULL, "%s", error->message);
+    gst_message_unref (message);
+    fail_unless (gst_bus_pop_filtered (bus, GST_MESSAGE_ERROR) == NULL);
+  }
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+}
+GST_END_TEST;
+
+static void
+add (Suite *suite)
+{
+  TCase *tc = rig_case (suite, "textsink");
+
+  tcase_add_test (tc, test_subtitles);
+  tcase_add_loop_test (tc, test_texts, 0, 6);
+  tcase_add_loop_test (tc, test_which_source, 0, 7);
+}
+
+int
+main (int argc, char **argv)
+{
+  return rig_main (argc, argv, "textsink", add);
+}
