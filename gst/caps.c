@@ -21,16 +21,18 @@ set_size (GstStructure *structure, const char *field, gint fixed, const LfModelI
 }
 
 GstCaps *
-lf_src_caps_narrow (GstCaps *caps, gint width, gint height, const LfModelInfo *info)
+lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info)
 {
   GstStructure *structure;
+  gint fps_n = want->fps_n > 0 ? want->fps_n : info->fps_n;
+  gint fps_d = want->fps_n > 0 ? want->fps_d : info->fps_d;
 
   caps = gst_caps_make_writable (caps);
   structure = gst_caps_get_structure (caps, 0);
-  set_size (structure, "width", width, info);
-  set_size (structure, "height", height, info);
-  gst_structure_set (structure, "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, "interlace-mode",
-      G_TYPE_STRING, "progressive", NULL);
+  set_size (structure, "width", want->width, info);
+  set_size (structure, "height", want->height, info);
+  gst_structure_set (structure, "framerate", GST_TYPE_FRACTION, fps_n, fps_d, "pixel-aspect-ratio",
+      GST_TYPE_FRACTION, 1, 1, "interlace-mode", G_TYPE_STRING, "progressive", NULL);
   return caps;
 }
 
@@ -45,7 +47,6 @@ lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info)
   structure = gst_caps_get_structure (caps, 0);
   gst_structure_fixate_field_nearest_int (structure, "width", info->width);
   gst_structure_fixate_field_nearest_int (structure, "height", info->height);
-  gst_structure_fixate_field_nearest_fraction (structure, "framerate", info->fps_n, info->fps_d);
   return caps;
 }
 
@@ -67,26 +68,32 @@ lf_src_caps_explain_size (const char *property, gint value, const LfModelInfo *i
 
 char *
 lf_src_caps_explain_refusal (
-    gint width, gint height, gint want_width, gint want_height, const LfModelInfo *info)
+    gint width, gint height, const LfSrcVideo *want, const LfModelInfo *info)
 {
-  g_autofree char *offer = NULL;
+  g_autofree char *offer = NULL, *rate = NULL;
 
   if (width > 0)
     offer = g_strdup_printf ("the running video is %dx%d", width, height);
-  else if (want_width > 0 && want_height > 0)
-    offer = g_strdup_printf ("its properties ask for %dx%d", want_width, want_height);
-  else if (want_width > 0)
+  else if (want->width > 0 && want->height > 0)
+    offer = g_strdup_printf ("its properties ask for %dx%d", want->width, want->height);
+  else if (want->width > 0)
     offer = g_strdup_printf ("its property width asks for %d, with a height of %d or another "
                              "multiple of %d",
-        want_width, info->height, info->size_step);
-  else if (want_height > 0)
+        want->width, info->height, info->size_step);
+  else if (want->height > 0)
     offer = g_strdup_printf ("its property height asks for %d, with a width of %d or another "
                              "multiple of %d",
-        want_height, info->width, info->size_step);
+        want->height, info->width, info->size_step);
   else
     offer = g_strdup_printf ("the model %s makes %dx%d, or other multiples of %d pixels",
         info->name, info->width, info->height, info->size_step);
+  if (want->fps_n > 0)
+    rate = g_strdup_printf ("its property framerate asks for %d/%d", want->fps_n, want->fps_d);
+  else
+    rate = g_strdup_printf ("the model's framerate is %d/%d", info->fps_n, info->fps_d);
   return g_strdup_printf ("Downstream takes no video that lightforcesrc can make: %s, in square "
-                          "pixels. Put videoconvert, videoscale and videorate behind it.",
-      offer);
+                          "pixels, and %s. Size and framerate are the model's: put videorate and "
+                          "videoconvertscale behind it, or set its properties width, height and "
+                          "framerate.",
+      offer, rate);
 }

@@ -17,9 +17,16 @@ G_BEGIN_DECLS
   "width = (int) [ 1, 8192 ], height = (int) [ 1, 8192 ], "                                        \
   "framerate = (fraction) [ 1/2147483647, 2147483647/1 ]"
 
-/* Narrows the template's caps to a size, where it is not 0, else to those of the model, and to
- * square pixels and whole frames. Takes and returns ownership. */
-GstCaps *lf_src_caps_narrow (GstCaps *caps, gint width, gint height, const LfModelInfo *info);
+/* What was asked for; zeros are the model's. */
+typedef struct
+{
+  gint width, height; /* pixels */
+  gint fps_n, fps_d;
+} LfSrcVideo;
+
+/* Narrows the template's caps to `want`, where it is not 0 to the model's sizes and its framerate,
+ * and to square pixels and whole frames. Takes and returns ownership. */
+GstCaps *lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info);
 /* Chooses what is nearest to the model's own; `info` may be NULL. Takes and returns
  * ownership. */
 GstCaps *lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info);
@@ -29,7 +36,7 @@ char *lf_src_caps_explain_size (const char *property, gint value, const LfModelI
 /* What can be made when downstream takes none of it: the running video of this size, else
  * what the properties ask for, else what the model makes. */
 char *lf_src_caps_explain_refusal (
-    gint width, gint height, gint want_width, gint want_height, const LfModelInfo *info);
+    gint width, gint height, const LfSrcVideo *want, const LfModelInfo *info);
 
 G_END_DECLS
 #endif

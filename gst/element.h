@@ -16,6 +16,16 @@ G_BEGIN_DECLS
 GST_DEBUG_CATEGORY_EXTERN (lightforcesrc_debug);
 #define GST_CAT_DEFAULT lightforcesrc_debug
 
+/* How many of what; since the start. */
+typedef struct
+{
+  guint64 shown, repeated; /* pictures that went out, and frames that showed one again */
+  guint64 dropped;         /* pictures left out */
+  guint64 resyncs;         /* moves of the live schedule */
+  guint64 late_episodes;   /* times that the generator fell behind */
+  double ratio;            /* of the time that the latest chunk took to the time that it plays */
+} LfSrcCounts;
+
 struct _LightforceSrc
 {
   GstPushSrc parent;
@@ -25,25 +35,55 @@ struct _LightforceSrc
   LfSrcWorker *worker;          /* also read by the streaming thread, which never outlives it */
   gint want_width, want_height; /* the properties when the element was started */
   gint width, height;           /* the size of the stream; 0 until it is negotiated */
-  LfTimeline timeline;          /* written by the streaming thread only */
-  guint64 frames, resyncs;      /* since the start */
-  LfStats final_stats;          /* of the latest worker, when there is none */
+  LfTimeline timeline;          /* this and the next two: written by the streaming thread only */
+  guint64 shift;                /* a picture's number and this, modulo 2^64, is its frame's */
+  LfSrcCounts counts;
+  guint64 chunk;          /* the one that is shown */
+  gboolean seek_key_unit; /* the latest seek goes to the beginning of a frame */
+  LfStats final_stats;    /* of the latest worker, when there is none */
 
   /* streaming thread, under the stream lock */
-  LfSrcOutput *output; /* NULL until negotiated */
-  LfFrameItem *item;   /* the chunk that is being pushed */
-  guint64 next_frame;
+  LfSrcOutput *output;  /* NULL until negotiated */
+  LfFrameItem *item;    /* the chunk that has the next picture; NULL: not taken yet */
+  LfChunk *shown_chunk; /* what the latest frame showed, NULL before the first one, */
+  gint shown_picture;   /* and its number there */
+  guint epoch;          /* of the worker's chunks that are shown */
+  guint64 next_frame, next_picture;
   gboolean failed;   /* an error was posted: only EOS from here on */
   gboolean discont;  /* the next frame does not follow the previous one */
+  gboolean fresh;    /* the next picture is the first one after a restart */
   gboolean anchored; /* live: the time of the first frame is set */
   gboolean seek_pending;
   GstClockTime seek_time;
+  LfSrcLatePolicy policy; /* of the frame at hand */
+  GstClockTime now;       /* running time when it was last looked at */
+  gboolean late;          /* the generator has fallen behind and not caught up */
+  gboolean warn;          /* which is still to be told */
 
   /* worker thread */
   gint percent; /* of the latest progress message */
 
   LfPacer pacer; /* has a lock of its own */
 };
+
+/* There is no chunk yet. */
+#define LF_SRC_FLOW_EMPTY GST_FLOW_CUSTOM_SUCCESS
+
+/* lightforcesrc.c: makes `item` the chunk that has the next picture; `wait`: waits for it. */
+GstFlowReturn lf_src_find_chunk (LightforceSrc *self, gboolean wait);
+
+/* release.c: live, chooses the next frame and waits until it is due. `repeat`: it shows the latest
+ * picture again; else `item` has its picture. */
+GstFlowReturn lf_src_release (LightforceSrc *self, gboolean *repeat);
+/* A chunk was taken: has the generator caught up? */
+void lf_src_release_taken (LightforceSrc *self, const LfFrameItem *item);
+/* Posts that `frame` showed the latest picture again. */
+void lf_src_release_repeated (LightforceSrc *self, guint64 frame);
+
+/* seek.c: which seeks are done, and where they lead. Sets the methods for it. */
+void lf_src_seek_class_init (GstBaseSrcClass *klass);
+/* Begins again where a seek went, now that the framerate is known. */
+GstFlowReturn lf_src_apply_seek (LightforceSrc *self);
 
 /* negotiation.c: which video, in which memory. Sets the methods for it. */
 void lf_src_negotiation_class_init (GstBaseSrcClass *klass);

@@ -58,6 +58,7 @@ lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item)
     g_cond_wait (&queue->room, &queue->lock);
   wanted = !queue->closed && epoch == queue->epoch;
   if (wanted) {
+    item->epoch = epoch;
     g_queue_push_tail (&queue->queue, item);
     g_cond_signal (&queue->items);
   }
@@ -78,25 +79,44 @@ lf_frame_queue_fail (LfFrameQueue *queue, GError *error)
 }
 
 LfFrameQueueResult
-lf_frame_queue_pop (LfFrameQueue *queue, LfFrameItem **item, GError **error)
+lf_frame_queue_pop (LfFrameQueue *queue, gboolean wait, LfFrameItem **item, GError **error)
 {
   LfFrameQueueResult result = LF_FRAME_QUEUE_OK;
 
   *item = NULL;
   g_mutex_lock (&queue->lock);
-  while (!queue->flushing && queue->queue.length == 0 && queue->error == NULL)
+  while (wait && !queue->flushing && queue->queue.length == 0 && queue->error == NULL)
     g_cond_wait (&queue->items, &queue->lock);
   if (queue->flushing) {
     result = LF_FRAME_QUEUE_FLUSHING;
   } else if (queue->queue.length > 0) {
+    gboolean was_full = queue->queue.length >= queue->depth;
+
     *item = g_queue_pop_head (&queue->queue);
+    (*item)->was_full = was_full;
     g_cond_signal (&queue->room);
+  } else if (queue->error == NULL) {
+    result = LF_FRAME_QUEUE_EMPTY;
   } else {
     result = LF_FRAME_QUEUE_FAILED;
     g_propagate_error (error, g_error_copy (queue->error));
   }
   g_mutex_unlock (&queue->lock);
   return result;
+}
+
+gboolean
+lf_frame_queue_wait (LfFrameQueue *queue, guint level)
+{
+  gboolean flushing;
+
+  level = MIN (level, queue->depth);
+  g_mutex_lock (&queue->lock);
+  while (!queue->flushing && queue->queue.length < level && queue->error == NULL)
+    g_cond_wait (&queue->items, &queue->lock);
+  flushing = queue->flushing;
+  g_mutex_unlock (&queue->lock);
+  return !flushing;
 }
 
 void

@@ -14,6 +14,10 @@ typedef struct
 {
   LfChunk *chunk; /* owned */
   char *prompt;   /* owned; NULL unless the prompt is new with this chunk */
+  gint64 made_us; /* wall time from the previous chunk to this one, a new prompt included */
+  /* set by the queue */
+  guint epoch;       /* that it belongs to */
+  gboolean was_full; /* it was taken from a full queue */
 } LfFrameItem;
 
 void lf_frame_item_free (LfFrameItem *item);
@@ -22,6 +26,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfFrameItem, lf_frame_item_free)
 typedef enum
 {
   LF_FRAME_QUEUE_OK,
+  LF_FRAME_QUEUE_EMPTY,    /* there is nothing, and no waiting was asked for */
   LF_FRAME_QUEUE_FLUSHING, /* interrupted: nothing was taken */
   LF_FRAME_QUEUE_FAILED    /* the producer failed and all it made before is taken */
 } LfFrameQueueResult;
@@ -40,8 +45,11 @@ gboolean lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *ite
 /* Producer: no more items will come because of `error`, which is taken over. */
 void lf_frame_queue_fail (LfFrameQueue *queue, GError *error);
 
-/* Consumer: waits for an item. `error` is set with LF_FRAME_QUEUE_FAILED only. */
-LfFrameQueueResult lf_frame_queue_pop (LfFrameQueue *queue, LfFrameItem **item, GError **error);
+/* Consumer: takes an item; `wait`: waits for one. `error` is set with LF_FRAME_QUEUE_FAILED only. */
+LfFrameQueueResult lf_frame_queue_pop (
+    LfFrameQueue *queue, gboolean wait, LfFrameItem **item, GError **error);
+/* Consumer: waits until there are `level` items, or as many as there can be. FALSE: flushing. */
+gboolean lf_frame_queue_wait (LfFrameQueue *queue, guint level);
 
 /* Interrupts the consumer and keeps it from waiting, until called with FALSE. */
 void lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing);

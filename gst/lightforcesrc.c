@@ -17,14 +17,19 @@
  * The model is loaded in a thread of the element between READY and PAUSED; progress messages
  * with the code `load` tell how far it is. Width and height are the properties where they are
  * set, else what downstream asks for, else the model's; they stay the same until the element
- * goes back to READY. The framerate is the model's unless downstream asks for another one, in
- * which the same pictures are then shown faster or slower.
+ * goes back to READY. The framerate is the model's; #LightforceSrc:framerate shows the same pictures
+ * faster or slower.
  *
  * With #GstBaseSrc:num-buffers the video ends after that many frames. When #LightforceSrc:is-live is
- * set, each frame is released when it is due; a generator that is slower than the framerate
- * delays the rest of the video and loses nothing. When it is not set, frames come as fast as
- * they are made and taken, and the video can be sought: it is made again from its seed up to
- * the place in question.
+ * set, each frame is released when it is due on a schedule that begins with the first frame, once
+ * #LightforceSrc:prebuffer chunks are there. #LightforceSrc:late-policy says what happens when a
+ * picture is not made in time; a QOS message tells of each picture that is shown again or left out,
+ * and one warning of each time that the generator falls behind. When it is not set, frames come as
+ * fast as they are made and taken, and the video can be sought: it is made again from its seed up
+ * to the place in question.
+ *
+ * The signal #LightforceSrc::restart begins a new video from #LightforceSrc:seed, also while it
+ * plays; timestamps go on.
  *
  * The element posts an element message `lightforce-prompt` with the first frame of each
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
@@ -62,6 +67,7 @@
 GST_DEBUG_CATEGORY (lightforcesrc_debug);
 
 static guint prop_is_live, prop_stats;
+static GParamSpec *chunk_spec;
 
 static GstStaticPadTemplate src_template =
     GST_STATIC_PAD_TEMPLATE ("src", GST_PAD_SRC, GST_PAD_ALWAYS, GST_STATIC_CAPS (LF_SRC_CAPS));
@@ -91,6 +97,7 @@ worker_snapshot (guint64 picture, LfSrcSettings *settings, gpointer user_data)
   GstClockTime time = GST_CLOCK_TIME_NONE;
 
   GST_OBJECT_LOCK (self);
+  picture += self->shift; /* its frame */
   if (self->timeline.fps_n > 0 && picture >= self->timeline.frame)
     time = lf_timeline_time (&self->timeline, picture);
   GST_OBJECT_UNLOCK (self);
@@ -112,53 +119,43 @@ static const LfSrcWorkerFuncs worker_funcs = {worker_load, worker_snapshot, work
 
 /* ---------------------------------------------------------------------- frames */
 
-/* Begins again where a seek went, now that the framerate is known. */
-static GstFlowReturn
-apply_seek (LightforceSrc *self)
+/* `item` is new: the next chunk, or the first one after a restart. */
+static void
+take_item (LightforceSrc *self)
 {
-  GstBaseSrc *bsrc = GST_BASE_SRC (self);
-  guint64 frame;
+  const LfFrameItem *item = self->item;
 
-  if (!self->seek_pending)
-    return GST_FLOW_OK;
-  self->seek_pending = FALSE;
-  GST_OBJECT_LOCK (self);
-  lf_timeline_anchor (&self->timeline, 0, 0);
-  frame = lf_timeline_frame (&self->timeline, self->seek_time);
-  GST_OBJECT_UNLOCK (self);
-  if (bsrc->num_buffers >= 0) {
-    if (frame >= (guint64) bsrc->num_buffers)
-      return GST_FLOW_EOS;
-    /* This buffer is counted already. */
-    bsrc->num_buffers_left = bsrc->num_buffers - (gint) frame - 1;
+  GST_DEBUG_OBJECT (self, "chunk %" G_GUINT64_FORMAT " made in %" G_GINT64_FORMAT " us",
+      item->chunk->index, item->made_us);
+  if (item->epoch != self->epoch) {
+    self->epoch = item->epoch;
+    self->discont = self->fresh = TRUE;
+    GST_OBJECT_LOCK (self);
+    self->next_picture = 0;
+    self->shift = self->next_frame;
+    GST_OBJECT_UNLOCK (self);
   }
-  if (frame < self->next_frame) {
-    GST_DEBUG_OBJECT (self, "begin again for frame %" G_GUINT64_FORMAT, frame);
-    g_clear_pointer (&self->item, lf_frame_item_free);
-    lf_src_worker_restart (self->worker);
-  }
-  self->next_frame = frame;
-  return GST_FLOW_OK;
+  lf_src_release_taken (self, item);
 }
 
-/* Makes `item` the chunk that has the next frame. */
-static GstFlowReturn
-find_chunk (LightforceSrc *self)
+GstFlowReturn
+lf_src_find_chunk (LightforceSrc *self, gboolean wait)
 {
   g_autoptr (GError) error = NULL;
 
   for (;;) {
     const LfChunk *chunk = self->item ? self->item->chunk : NULL;
 
-    if (chunk && self->next_frame < chunk->first_picture + (guint64) chunk->n_pictures)
+    if (chunk && self->next_picture < chunk->first_picture + (guint64) chunk->n_pictures
+        && self->item->epoch == lf_src_worker_get_epoch (self->worker))
       return GST_FLOW_OK;
     g_clear_pointer (&self->item, lf_frame_item_free);
-    switch (lf_src_worker_pop (self->worker, &self->item, &error)) {
+    switch (lf_src_worker_pop (self->worker, wait, &self->item, &error)) {
       case LF_FRAME_QUEUE_OK:
-        GST_DEBUG_OBJECT (self, "chunk %" G_GUINT64_FORMAT " made in %" G_GINT64_FORMAT " us",
-            self->item->chunk->index,
-            self->item->chunk->generate_us + self->item->chunk->decode_us);
+        take_item (self);
         break;
+      case LF_FRAME_QUEUE_EMPTY:
+        return LF_SRC_FLOW_EMPTY;
       case LF_FRAME_QUEUE_FLUSHING:
         return GST_FLOW_FLUSHING;
       case LF_FRAME_QUEUE_FAILED:
@@ -167,39 +164,6 @@ find_chunk (LightforceSrc *self)
         return GST_FLOW_EOS;
     }
   }
-}
-
-static void
-anchor_live (LightforceSrc *self, GstClockTime now)
-{
-  GST_OBJECT_LOCK (self);
-  lf_timeline_anchor (&self->timeline, self->next_frame, now);
-  if (self->anchored)
-    self->resyncs++;
-  GST_OBJECT_UNLOCK (self);
-  if (self->anchored)
-    GST_INFO_OBJECT (self, "frame %" G_GUINT64_FORMAT " goes out at %" GST_TIME_FORMAT,
-        self->next_frame, GST_TIME_ARGS (now));
-  self->anchored = TRUE;
-  self->discont = TRUE;
-}
-
-/* The running time at which the next frame goes out. Moves the anchor of the schedule when it
- * comes more than its duration too late, and when the running time was reset. */
-static GstClockTime
-next_due (GstClockTime now, gpointer user_data)
-{
-  LightforceSrc *self = user_data;
-  GstClockTime due, duration;
-
-  if (!self->anchored)
-    anchor_live (self, now);
-  due = lf_timeline_time (&self->timeline, self->next_frame);
-  duration = lf_timeline_duration (&self->timeline, self->next_frame);
-  if (now <= due + duration && due <= now + 2 * duration)
-    return due;
-  anchor_live (self, now);
-  return now;
 }
 
 static void
@@ -215,11 +179,33 @@ stamp (LightforceSrc *self, GstBuffer *buffer)
   self->discont = FALSE;
 }
 
+/* The frame with the next picture went out. */
+static void
+note_shown (LightforceSrc *self, LfChunk *chunk, gint picture)
+{
+  gboolean new_chunk = self->chunk != chunk->index;
+
+  if (self->shown_chunk != chunk) {
+    g_clear_pointer (&self->shown_chunk, lf_chunk_unref);
+    self->shown_chunk = lf_chunk_ref (chunk);
+  }
+  self->shown_picture = picture;
+  GST_OBJECT_LOCK (self);
+  self->chunk = chunk->index;
+  self->counts.shown++;
+  self->next_picture++;
+  GST_OBJECT_UNLOCK (self);
+  if (new_chunk)
+    g_object_notify_by_pspec (G_OBJECT (self), chunk_spec);
+}
+
+/* `repeat`: the latest picture again, else the next one. */
 static GstFlowReturn
-make_frame (LightforceSrc *self, GstBuffer **frame)
+make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
 {
   GstBaseSrc *bsrc = GST_BASE_SRC (self);
-  LfChunk *chunk = self->item->chunk;
+  LfChunk *chunk = repeat ? self->shown_chunk : self->item->chunk;
+  gint picture = repeat ? self->shown_picture : (gint) (self->next_picture - chunk->first_picture);
   g_autoptr (GstBuffer) buffer = NULL;
   GstFlowReturn ret;
 
@@ -230,20 +216,27 @@ make_frame (LightforceSrc *self, GstBuffer **frame)
     goto no_buffer;
   if (ret != GST_FLOW_OK)
     return ret;
-  if (!lf_src_output_write (
-          self->output, chunk, (gint) (self->next_frame - chunk->first_picture), buffer))
+  if (!lf_src_output_write (self->output, chunk, picture, buffer))
     goto not_written;
   stamp (self, buffer);
-  lf_src_add_meta (buffer, chunk, self->next_frame);
-  if (self->item->prompt) {
+  lf_src_add_meta (buffer, chunk, chunk->first_picture + (guint64) picture);
+  if (repeat)
+    GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
+  else if (self->item->prompt) {
     lf_src_post_prompt (GST_ELEMENT (self), self->item->prompt, chunk->prompt_serial,
         self->next_frame, GST_BUFFER_PTS (buffer));
     g_clear_pointer (&self->item->prompt, g_free);
   }
+  if (!repeat)
+    note_shown (self, chunk, picture);
   GST_OBJECT_LOCK (self);
+  self->counts.repeated += repeat;
   self->next_frame++;
-  self->frames++;
+  if (self->policy != LF_SRC_LATE_DROP)
+    self->shift = self->next_frame - self->next_picture;
   GST_OBJECT_UNLOCK (self);
+  if (repeat)
+    lf_src_release_repeated (self, self->next_frame - 1);
   *frame = g_steal_pointer (&buffer);
   return GST_FLOW_OK;
 
@@ -270,6 +263,7 @@ lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
   LightforceSrc *self = LF_SRC (psrc);
   GstBaseSrc *bsrc = GST_BASE_SRC (psrc);
   GstFlowReturn ret = GST_FLOW_OK;
+  gboolean repeat = FALSE;
 
   /* The negotiation was interrupted and the stream goes on. */
   if (self->output == NULL && !self->failed)
@@ -279,80 +273,25 @@ lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
   if (self->output == NULL)
     ret = GST_FLOW_FLUSHING;
   if (ret == GST_FLOW_OK)
-    ret = apply_seek (self);
+    ret = lf_src_apply_seek (self);
   if (ret == GST_FLOW_OK)
-    ret = find_chunk (self);
-  if (ret == GST_FLOW_OK && gst_base_src_is_live (bsrc))
-    ret = lf_pacer_wait (&self->pacer, GST_ELEMENT (self), next_due, self) ? GST_FLOW_OK
-                                                                           : GST_FLOW_FLUSHING;
+    ret = gst_base_src_is_live (bsrc) ? lf_src_release (self, &repeat)
+                                      : lf_src_find_chunk (self, TRUE);
   if (ret == GST_FLOW_OK)
-    ret = make_frame (self, buffer);
+    ret = make_frame (self, repeat, buffer);
   /* The base class counts a buffer before it is made. */
   if (ret == GST_FLOW_FLUSHING && bsrc->num_buffers_left >= 0)
     bsrc->num_buffers_left++;
   return ret;
 }
 
-/* ---------------------------------------------------------- seeks, queries, state */
-
-static gboolean
-lf_src_is_seekable (GstBaseSrc *bsrc)
-{
-  return !gst_base_src_is_live (bsrc);
-}
-
-/* The base class flushes before it asks do_seek(), and after a refusal there goes on without
- * a segment: what cannot be done is refused before. */
-static gboolean
-can_seek (LightforceSrc *self, GstEvent *event)
-{
-  GstFormat format;
-  gdouble rate;
-
-  gst_event_parse_seek (event, &rate, &format, NULL, NULL, NULL, NULL, NULL);
-  if (!gst_base_src_is_live (GST_BASE_SRC (self)) && format == GST_FORMAT_TIME && rate > 0)
-    return TRUE;
-  GST_INFO_OBJECT (self, "refused: %" GST_PTR_FORMAT, event);
-  return FALSE;
-}
-
-static gboolean
-lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
-{
-  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (bsrc), event))
-    return FALSE;
-  return GST_BASE_SRC_CLASS (lf_src_parent_class)->event (bsrc, event);
-}
-
-static gboolean
-lf_src_send_event (GstElement *element, GstEvent *event)
-{
-  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (element), event)) {
-    gst_event_unref (event);
-    return FALSE;
-  }
-  return GST_ELEMENT_CLASS (lf_src_parent_class)->send_event (element, event);
-}
-
-/* Also called at the start of every stream. */
-static gboolean
-lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
-{
-  LightforceSrc *self = LF_SRC (bsrc);
-
-  if (gst_base_src_is_live (bsrc))
-    return TRUE;
-  self->seek_time = segment->position;
-  self->seek_pending = TRUE;
-  self->discont = TRUE;
-  bsrc->num_buffers_left = bsrc->num_buffers;
-  return TRUE;
-}
+/* ------------------------------------------------------------- queries, states */
 
 static gboolean
 lf_src_query (GstBaseSrc *bsrc, GstQuery *query)
 {
   LightforceSrc *self = LF_SRC (bsrc);
+  guint64 end = (guint64) MAX (bsrc->num_buffers, 0);
   LfTimeline timeline;
   GstFormat format;
 
@@ -372,9 +311,10 @@ lf_src_query (GstBaseSrc *bsrc, GstQuery *query)
       return TRUE;
     }
     if (format == GST_FORMAT_TIME && timeline.fps_n > 0) {
-      gst_query_set_duration (query, format,
-          (gint64) gst_util_uint64_scale ((guint64) bsrc->num_buffers,
-              (guint64) timeline.fps_d * GST_SECOND, (guint64) timeline.fps_n));
+      /* Live, the anchor is at a running time; else it is where the framerate last changed. */
+      if (gst_base_src_is_live (bsrc) || end < timeline.frame)
+        lf_timeline_anchor (&timeline, 0, 0);
+      gst_query_set_duration (query, format, (gint64) lf_timeline_time (&timeline, end));
       return TRUE;
     }
   }
@@ -411,8 +351,11 @@ lf_src_start (GstBaseSrc *bsrc)
   LightforceSrc *self = LF_SRC (bsrc);
   LfSrcSettings settings;
 
-  self->next_frame = 0;
-  self->failed = self->anchored = self->seek_pending = FALSE;
+  self->next_frame = self->next_picture = 0;
+  self->epoch = 0;
+  self->policy = LF_SRC_LATE_RESYNC;
+  self->failed = self->anchored = self->seek_pending = self->late = self->warn = FALSE;
+  self->fresh = FALSE;
   self->discont = TRUE;
   self->percent = -1;
   GST_OBJECT_LOCK (self);
@@ -421,7 +364,8 @@ lf_src_start (GstBaseSrc *bsrc)
   self->want_height = settings.height;
   self->width = self->height = 0;
   self->timeline = (LfTimeline){0};
-  self->frames = self->resyncs = 0;
+  self->shift = self->chunk = 0;
+  self->counts = (LfSrcCounts){0};
   self->worker = lf_src_worker_new (&settings, &worker_funcs, self);
   GST_OBJECT_UNLOCK (self);
   lf_src_settings_clear (&settings);
@@ -441,6 +385,7 @@ lf_src_stop (GstBaseSrc *bsrc)
   GST_OBJECT_UNLOCK (self);
   lf_src_worker_free (worker);
   g_clear_pointer (&self->item, lf_frame_item_free);
+  g_clear_pointer (&self->shown_chunk, lf_chunk_unref);
   g_clear_pointer (&self->output, lf_src_output_free);
   return TRUE;
 }
@@ -480,31 +425,46 @@ make_stats (LightforceSrc *self)
 {
   LfStats stats;
   guint level = 0;
-  guint64 frames, resyncs;
+  LfSrcCounts counts;
 
   GST_OBJECT_LOCK (self);
   stats = self->final_stats;
   if (self->worker)
     lf_src_worker_get_stats (self->worker, &stats, &level);
-  frames = self->frames;
-  resyncs = self->resyncs;
+  counts = self->counts;
   GST_OBJECT_UNLOCK (self);
-  return lf_src_make_stats (&stats, level, frames, resyncs);
+  return lf_src_make_stats (&stats, level, &counts);
+}
+
+/* The action signal: from any thread, in any state. */
+static void
+lf_src_restart (LightforceSrc *self)
+{
+  GST_OBJECT_LOCK (self);
+  if (self->worker)
+    lf_src_worker_restart (self->worker, &self->settings.seed);
+  GST_OBJECT_UNLOCK (self);
 }
 
 static void
 lf_src_set_property (GObject *object, guint id, const GValue *value, GParamSpec *pspec)
 {
   LightforceSrc *self = LF_SRC (object);
-  gboolean known;
+  gboolean known, new_rate;
+  gint fps_n, fps_d;
 
   if (id == prop_is_live) {
     gst_base_src_set_live (GST_BASE_SRC (self), g_value_get_boolean (value));
     return;
   }
   GST_OBJECT_LOCK (self);
+  fps_n = self->settings.fps_n;
+  fps_d = self->settings.fps_d;
   known = lf_src_settings_set (&self->settings, id, value);
+  new_rate = fps_n != self->settings.fps_n || fps_d != self->settings.fps_d;
   GST_OBJECT_UNLOCK (self);
+  if (new_rate)
+    gst_pad_mark_reconfigure (GST_BASE_SRC_PAD (self));
   if (!known)
     G_OBJECT_WARN_INVALID_PROPERTY_ID (object, id, pspec);
 }
@@ -521,6 +481,12 @@ lf_src_get_property (GObject *object, guint id, GValue *value, GParamSpec *pspec
   }
   if (id == prop_stats) {
     g_value_take_boxed (value, make_stats (self));
+    return;
+  }
+  if (chunk_spec && pspec == chunk_spec) {
+    GST_OBJECT_LOCK (self);
+    g_value_set_uint64 (value, self->chunk);
+    GST_OBJECT_UNLOCK (self);
     return;
   }
   GST_OBJECT_LOCK (self);
@@ -571,21 +537,31 @@ lf_src_class_init (LightforceSrcClass *klass)
           G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS | GST_PARAM_MUTABLE_READY));
   g_object_class_install_property (object_class, prop_stats,
       g_param_spec_boxed ("stats", "Statistics",
-          "Figures since the start: chunks and pictures made, frames pushed, times in "
-          "microseconds, memory in bytes",
+          "Figures since the start: chunks and pictures made; pictures shown, repeated and "
+          "dropped; "
+          "times in microseconds, memory in bytes",
           GST_TYPE_STRUCTURE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS));
+  chunk_spec = g_param_spec_uint64 ("chunk", "Chunk",
+      "Number of the chunk that is being shown, from 0 at the start and after a restart", 0,
+      G_MAXUINT64, 0, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+  g_object_class_install_property (object_class, last + 3, chunk_spec);
+  /**
+   * LightforceSrc::restart:
+   *
+   * Begins a new video from the property seed. What was made of the old one and not shown is thrown
+   * away; timestamps and frame numbers go on.
+   */
+  g_signal_new_class_handler ("restart", LF_TYPE_SRC, G_SIGNAL_RUN_LAST | G_SIGNAL_ACTION,
+      G_CALLBACK (lf_src_restart), NULL, NULL, NULL, G_TYPE_NONE, 0);
 
   gst_element_class_add_static_pad_template (element_class, &src_template);
   gst_element_class_set_static_metadata (element_class, "Video from a text prompt", "Source/Video",
       "Makes video with an autoregressive diffusion model while it plays",
       "The lightforce developers");
   element_class->change_state = lf_src_change_state;
-  element_class->send_event = lf_src_send_event;
 
-  base_class->event = lf_src_event;
   lf_src_negotiation_class_init (base_class);
-  base_class->is_seekable = lf_src_is_seekable;
-  base_class->do_seek = lf_src_do_seek;
+  lf_src_seek_class_init (base_class);
   base_class->query = lf_src_query;
   base_class->unlock = lf_src_unlock;
   base_class->unlock_stop = lf_src_unlock_stop;

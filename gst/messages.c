@@ -111,17 +111,34 @@ lf_src_post_prompt (
   gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), structure));
 }
 
+void
+lf_src_post_qos (GstElement *element, GstClockTime due, GstClockTime duration,
+    GstClockTimeDiff jitter, const LfSrcCounts *counts)
+{
+  GstMessage *message = gst_message_new_qos (GST_OBJECT (element), TRUE, due, due, due, duration);
+
+  gst_message_set_qos_values (message, jitter, counts->ratio > 0 ? counts->ratio : 1, 1000000);
+  gst_message_set_qos_stats (
+      message, GST_FORMAT_BUFFERS, counts->shown + counts->repeated, counts->dropped);
+  gst_structure_set (
+      gst_message_writable_structure (message), "repeated", G_TYPE_UINT64, counts->repeated, NULL);
+  gst_element_post_message (element, message);
+}
+
 GstStructure *
-lf_src_make_stats (const LfStats *stats, guint queue_level, guint64 frames, guint64 resyncs)
+lf_src_make_stats (const LfStats *stats, guint queue_level, const LfSrcCounts *counts)
 {
   return gst_structure_new ("lightforcesrc-stats", "chunks", G_TYPE_UINT64, stats->chunks,
-      "pictures", G_TYPE_UINT64, stats->pictures, "frames", G_TYPE_UINT64, frames, "resyncs",
-      G_TYPE_UINT64, resyncs, "queue-level", G_TYPE_UINT, queue_level, "prompt-serial", G_TYPE_UINT,
-      stats->prompt_serial, "sparsity", G_TYPE_DOUBLE, stats->sparsity, "generate-us", G_TYPE_INT64,
-      stats->generate_us, "decode-us", G_TYPE_INT64, stats->decode_us, "text-us", G_TYPE_INT64,
-      stats->text_us, "weights-bytes", G_TYPE_UINT64, (guint64) stats->weights_bytes, "state-bytes",
-      G_TYPE_UINT64, (guint64) stats->state_bytes, "scratch-bytes", G_TYPE_UINT64,
-      (guint64) stats->scratch_bytes, NULL);
+      "pictures", G_TYPE_UINT64, stats->pictures, "frames", G_TYPE_UINT64,
+      counts->shown + counts->repeated, "shown", G_TYPE_UINT64, counts->shown, "repeated",
+      G_TYPE_UINT64, counts->repeated, "dropped", G_TYPE_UINT64, counts->dropped, "resyncs",
+      G_TYPE_UINT64, counts->resyncs, "late-episodes", G_TYPE_UINT64, counts->late_episodes,
+      "generation-ratio", G_TYPE_DOUBLE, counts->ratio, "queue-level", G_TYPE_UINT, queue_level,
+      "prompt-serial", G_TYPE_UINT, stats->prompt_serial, "sparsity", G_TYPE_DOUBLE,
+      stats->sparsity, "generate-us", G_TYPE_INT64, stats->generate_us, "decode-us", G_TYPE_INT64,
+      stats->decode_us, "text-us", G_TYPE_INT64, stats->text_us, "weights-bytes", G_TYPE_UINT64,
+      (guint64) stats->weights_bytes, "state-bytes", G_TYPE_UINT64, (guint64) stats->state_bytes,
+      "scratch-bytes", G_TYPE_UINT64, (guint64) stats->scratch_bytes, NULL);
 }
 
 #define META_NAME "LightforceMeta"

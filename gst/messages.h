@@ -5,7 +5,7 @@
 #ifndef LF_SRC_MESSAGES_H
 #define LF_SRC_MESSAGES_H
 
-#include "gst/worker.h"
+#include "gst/element.h"
 
 G_BEGIN_DECLS
 
@@ -21,9 +21,13 @@ void lf_src_post_prompt (
 /* The custom meta LightforceMeta of a frame: where in the video it comes from. */
 void lf_src_register_meta (void);
 void lf_src_add_meta (GstBuffer *buffer, const LfChunk *chunk, guint64 frame);
+/* A QOS message for a frame that showed a picture again or a picture that was left out; `jitter`:
+ * how late it is; `counts` include it. */
+void lf_src_post_qos (GstElement *element, GstClockTime due, GstClockTime duration,
+    GstClockTimeDiff jitter, const LfSrcCounts *counts);
 /* The value of the property `stats`. */
 GstStructure *lf_src_make_stats (
-    const LfStats *stats, guint queue_level, guint64 frames, guint64 resyncs);
+    const LfStats *stats, guint queue_level, const LfSrcCounts *counts);
 
 G_END_DECLS
 #endif

@@ -9,6 +9,14 @@
 
 static GstBaseSrcClass *parent_class;
 
+/* With the object lock. */
+static LfSrcVideo
+wanted (LightforceSrc *self)
+{
+  return (LfSrcVideo){
+      self->want_width, self->want_height, self->settings.fps_n, self->settings.fps_d};
+}
+
 static GstCaps *
 lf_src_get_caps (GstBaseSrc *bsrc, GstCaps *filter)
 {
@@ -20,9 +28,15 @@ lf_src_get_caps (GstBaseSrc *bsrc, GstCaps *filter)
    * it is loaded. */
   GST_OBJECT_LOCK (self);
   info = self->worker ? lf_src_worker_get_info (self->worker) : NULL;
-  if (info)
-    caps = lf_src_caps_narrow (caps, self->width ? self->width : self->want_width,
-        self->height ? self->height : self->want_height, info);
+  if (info) {
+    LfSrcVideo want = wanted (self);
+
+    if (self->width > 0) {
+      want.width = self->width;
+      want.height = self->height;
+    }
+    caps = lf_src_caps_narrow (caps, &want, info);
+  }
   GST_OBJECT_UNLOCK (self);
 
   if (filter) {
@@ -53,6 +67,7 @@ lf_src_set_caps (GstBaseSrc *bsrc, GstCaps *caps)
   GstVideoInfo info;
   LfSrcOutput *output;
   gboolean rate_changed;
+  guint64 end = (guint64) MAX (bsrc->num_buffers, 0);
 
   if (!gst_video_info_from_caps (&info, caps) || info.fps_n <= 0)
     return FALSE;
@@ -70,7 +85,7 @@ lf_src_set_caps (GstBaseSrc *bsrc, GstCaps *caps)
   self->height = info.height;
   if (bsrc->num_buffers >= 0)
     bsrc->segment.duration =
-        (gint64) lf_timeline_time (&self->timeline, (guint64) bsrc->num_buffers);
+        (gint64) lf_timeline_time (&self->timeline, MAX (end, self->next_frame));
   GST_OBJECT_UNLOCK (self);
   lf_src_worker_open (self->worker, info.width, info.height);
 
@@ -99,9 +114,13 @@ post_not_negotiated (LightforceSrc *self, const LfModelInfo *info)
   GstPad *pad = GST_BASE_SRC_PAD (self);
   g_autoptr (GstCaps) caps = gst_pad_query_caps (pad, NULL);
   g_autoptr (GstCaps) peer = gst_pad_peer_query_caps (pad, NULL);
-  g_autofree char *text = lf_src_caps_explain_refusal (
-      self->width, self->height, self->want_width, self->want_height, info);
+  g_autofree char *text = NULL;
+  LfSrcVideo want;
 
+  GST_OBJECT_LOCK (self);
+  want = wanted (self);
+  GST_OBJECT_UNLOCK (self);
+  text = lf_src_caps_explain_refusal (self->width, self->height, &want, info);
   GST_ELEMENT_ERROR (self, CORE, NEGOTIATION, ("%s", text),
       ("source caps %" GST_PTR_FORMAT ", downstream caps %" GST_PTR_FORMAT, caps, peer));
 }
@@ -120,6 +139,7 @@ lf_src_negotiate (GstBaseSrc *bsrc)
     return TRUE;
   switch (lf_src_worker_wait_model (self->worker, &info, &error)) {
     case LF_FRAME_QUEUE_OK:
+    case LF_FRAME_QUEUE_EMPTY:
       break;
     case LF_FRAME_QUEUE_FLUSHING:
       goto interrupted;

@@ -16,7 +16,10 @@ enum
   PROP_SEED,
   PROP_WIDTH,
   PROP_HEIGHT,
+  PROP_FRAMERATE,
   PROP_QUEUE_CHUNKS,
+  PROP_PREBUFFER,
+  PROP_LATE_POLICY,
   PROP_THREADS,
   PROP_BACKEND,
   PROP_PRECISION,
@@ -98,12 +101,21 @@ DEFINE_ENUM (prompt_switch_type, "LightforceSrcPromptSwitch",
     {LF_PROMPT_SWITCH_RECACHE, "Past frames are reinterpreted with the new text", "recache"},
     {LF_PROMPT_SWITCH_BLEND, "The text is interpolated over blend-chunks", "blend"})
 
+DEFINE_ENUM (late_policy_type, "LightforceSrcLatePolicy",
+    {LF_SRC_LATE_REPEAT, "The last picture again, flagged GAP: a constant rate", "repeat"},
+    {LF_SRC_LATE_RESYNC, "Wait and move the schedule: no picture twice, none lost", "resync"},
+    {LF_SRC_LATE_DROP, "Leave late pictures out: the schedule never moves", "drop"})
+
 void
 lf_src_settings_init (LfSrcSettings *settings)
 {
   *settings = (LfSrcSettings){
       .prompt = g_strdup (DEFAULT_PROMPT),
+      .fps_n = 0,
+      .fps_d = 1,
       .queue_chunks = DEFAULT_QUEUE_CHUNKS,
+      .prebuffer = -1,
+      .late_policy = LF_SRC_LATE_REPEAT,
       .sparsity = -1,
       .sparsity_base = -1,
       .keep_frames = -1,
@@ -185,6 +197,28 @@ install_model_properties (GObjectClass *object_class)
 }
 
 static void
+install_time_properties (GObjectClass *object_class)
+{
+  g_object_class_install_property (object_class, PROP_FRAMERATE,
+      gst_param_spec_fraction ("framerate", "Framerate",
+          "Pictures a second that are shown, up to 1000/1: another rate than the model's plays the "
+          "same pictures slower or faster (0/1: the model's)",
+          0, 1, 1000, 1, 0, 1, FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_PREBUFFER,
+      g_param_spec_int ("prebuffer", "Prebuffer",
+          "Finished chunks that wait before a live video begins, at most queue-chunks: more make "
+          "the start later and keep the first slow moment from showing (-1: queue-chunks)",
+          -1, 16, -1, FLAGS | READY));
+  g_object_class_install_property (object_class, PROP_LATE_POLICY,
+      g_param_spec_enum ("late-policy", "Late policy",
+          "What a live video does when a picture is not made in time; repeat is the default "
+          "because "
+          "encoders, muxers and receivers of a live video count on a steady rate; num-buffers "
+          "counts what is repeated",
+          late_policy_type (), LF_SRC_LATE_REPEAT, FLAGS | PLAYING));
+}
+
+static void
 install_stream_properties (GObjectClass *object_class)
 {
   g_object_class_install_property (object_class, PROP_PROMPT,
@@ -193,8 +227,9 @@ install_stream_properties (GObjectClass *object_class)
           DEFAULT_PROMPT, FLAGS | PLAYING));
   g_object_class_install_property (object_class, PROP_SEED,
       g_param_spec_uint64 ("seed", "Seed",
-          "Start of the random numbers: the same seed makes the same video", 0, G_MAXUINT64, 0,
-          FLAGS | READY));
+          "Start of the random numbers: the same seed makes the same video; taken up at the start "
+          "and by the signal restart",
+          0, G_MAXUINT64, 0, FLAGS | PLAYING));
   g_object_class_install_property (object_class, PROP_WIDTH,
       g_param_spec_int ("width", "Width",
           "Width in pixels (0: what downstream asks for, else the model's)", 0, 8192, 0,
@@ -208,6 +243,7 @@ install_stream_properties (GObjectClass *object_class)
           "Finished chunks that wait for their time: more ride out slower moments, fewer let a "
           "new prompt show sooner",
           1, 16, DEFAULT_QUEUE_CHUNKS, FLAGS | READY));
+  install_time_properties (object_class);
   g_object_class_install_property (object_class, PROP_MODE,
       g_param_spec_enum ("mode", "Mode", "How positions in time are counted", mode_type (),
           LF_SRC_MODE_AUTO, FLAGS | READY));
@@ -314,6 +350,8 @@ int_member (LfSrcSettings *s, guint id)
       return &s->window;
     case PROP_SINK:
       return &s->sink;
+    case PROP_PREBUFFER:
+      return &s->prebuffer;
     default:
       return NULL;
   }
@@ -376,6 +414,13 @@ lf_src_settings_set (LfSrcSettings *s, guint id, const GValue *value)
     case PROP_PROMPT_SWITCH:
       s->prompt_switch = g_value_get_enum (value);
       return TRUE;
+    case PROP_LATE_POLICY:
+      s->late_policy = g_value_get_enum (value);
+      return TRUE;
+    case PROP_FRAMERATE:
+      s->fps_n = gst_value_get_fraction_numerator (value);
+      s->fps_d = gst_value_get_fraction_denominator (value);
+      return TRUE;
     case PROP_SPARSITY:
       s->sparsity = g_value_get_double (value);
       return TRUE;
@@ -428,6 +473,12 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
       return TRUE;
     case PROP_PROMPT_SWITCH:
       g_value_set_enum (value, s->prompt_switch);
+      return TRUE;
+    case PROP_LATE_POLICY:
+      g_value_set_enum (value, s->late_policy);
+      return TRUE;
+    case PROP_FRAMERATE:
+      gst_value_set_fraction (value, s->fps_n, s->fps_d);
       return TRUE;
     case PROP_SPARSITY:
       g_value_set_double (value, s->sparsity);

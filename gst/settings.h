@@ -37,6 +37,14 @@ typedef enum
   LF_SRC_MODE_LONG
 } LfSrcMode;
 
+/* What a live video does when a picture is not made in time. */
+typedef enum
+{
+  LF_SRC_LATE_REPEAT,
+  LF_SRC_LATE_RESYNC,
+  LF_SRC_LATE_DROP
+} LfSrcLatePolicy;
+
 /* The values of the properties, as they are set: "the model's" is not resolved yet. */
 typedef struct
 {
@@ -44,7 +52,10 @@ typedef struct
   char *prompt;
   guint64 seed;
   gint width, height;
+  gint fps_n, fps_d; /* 0/1: the model's */
   guint queue_chunks, threads;
+  gint prebuffer; /* -1: queue_chunks */
+  LfSrcLatePolicy late_policy;
   LfSrcBackend backend;
   LfPrecision precision;
   LfTextResidency text_residency;

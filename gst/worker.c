@@ -19,6 +19,7 @@ struct _LfSrcWorker
   gboolean open;
   gint width, height;
   guint epoch; /* of the queue: one more for each restart */
+  guint64 seed;
   LfModel *model;
   GError *error; /* why there is no model */
   LfStats stats;
@@ -33,6 +34,7 @@ typedef struct
   char *prompt; /* the one in use: a refused one is in `applied` only */
   guint64 next_picture;
   guint epoch;
+  gint64 text_us;    /* spent on prompts before the latest chunk */
   gboolean announce; /* the next chunk names its prompt in any case */
   guint serial;      /* of the prompt of the latest chunk */
 } Video;
@@ -45,8 +47,9 @@ load_progress (const char *stage, double fraction, gpointer user_data)
   worker->funcs.load (LF_SRC_LOAD_CONTINUE, stage, fraction, worker->user_data);
 }
 
+/* What the next step belongs to; `epoch` and `seed` may be NULL. */
 static GCancellable *
-current_cancellable (LfSrcWorker *worker, guint *epoch)
+current_cancellable (LfSrcWorker *worker, guint *epoch, guint64 *seed)
 {
   GCancellable *cancellable;
 
@@ -54,6 +57,8 @@ current_cancellable (LfSrcWorker *worker, guint *epoch)
   cancellable = g_object_ref (worker->cancellable);
   if (epoch)
     *epoch = worker->epoch;
+  if (seed)
+    *seed = worker->seed;
   g_mutex_unlock (&worker->lock);
   return cancellable;
 }
@@ -73,7 +78,7 @@ static LfModel *
 load_model (LfSrcWorker *worker)
 {
   LfModelOptions options;
-  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL);
+  g_autoptr (GCancellable) cancellable = current_cancellable (worker, NULL, NULL);
   g_autoptr (GError) error = NULL;
   LfModel *model;
 
@@ -101,6 +106,7 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
 {
   LfStreamConfig config;
   LfStream *stream;
+  guint64 seed;
   g_autoptr (GCancellable) cancellable = NULL;
   GError *error = NULL;
 
@@ -114,11 +120,11 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     g_clear_object (&cancellable);
     if (has_quit (worker))
       return NULL;
-    cancellable = current_cancellable (worker, &video->epoch);
+    cancellable = current_cancellable (worker, &video->epoch, &seed);
     lf_src_settings_clear (&video->applied);
     worker->funcs.snapshot (0, &video->applied, worker->user_data);
     lf_src_settings_to_config (&video->applied, model, &config);
-    config.seed = worker->start.seed;
+    config.seed = seed;
     config.width = worker->width;
     config.height = worker->height;
     stream = lf_stream_new (model, &config, cancellable, &error);
@@ -178,9 +184,9 @@ apply_settings (
 }
 
 static void
-begin_again (LfSrcWorker *worker, Video *video, guint epoch)
+begin_again (Video *video, guint epoch, guint64 seed)
 {
-  lf_stream_restart (video->stream, worker->start.seed);
+  lf_stream_restart (video->stream, seed);
   video->epoch = epoch;
   video->next_picture = 0;
   video->announce = TRUE;
@@ -194,13 +200,15 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   GError *error = NULL;
   LfFrameItem *item;
   LfChunk *chunk;
+  LfStats stats;
+  guint64 seed;
   guint epoch;
 
   if (has_quit (worker))
     return FALSE;
-  cancellable = current_cancellable (worker, &epoch);
+  cancellable = current_cancellable (worker, &epoch, &seed);
   if (epoch != video->epoch)
-    begin_again (worker, video, epoch);
+    begin_again (video, epoch, seed);
   apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
   if (chunk == NULL) {
@@ -212,12 +220,15 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
     lf_frame_queue_fail (worker->queue, error);
     return FALSE;
   }
+  lf_stream_get_stats (video->stream, &stats);
   g_mutex_lock (&worker->lock);
-  lf_stream_get_stats (video->stream, &worker->stats);
+  worker->stats = stats;
   g_mutex_unlock (&worker->lock);
 
   item = g_new0 (LfFrameItem, 1);
   item->chunk = chunk;
+  item->made_us = chunk->generate_us + chunk->decode_us + stats.text_us - video->text_us;
+  video->text_us = stats.text_us;
   if (video->announce || chunk->prompt_serial != video->serial)
     item->prompt = g_strdup (video->prompt);
   video->announce = FALSE;
@@ -257,6 +268,7 @@ lf_src_worker_new (const LfSrcSettings *settings, const LfSrcWorkerFuncs *funcs,
   worker->funcs = *funcs;
   worker->user_data = user_data;
   lf_src_settings_copy (&worker->start, settings);
+  worker->seed = settings->seed;
   worker->queue = lf_frame_queue_new (settings->queue_chunks);
   worker->cancellable = g_cancellable_new ();
   worker->thread = g_thread_new ("lightforce", run, worker);
@@ -329,21 +341,55 @@ lf_src_worker_open (LfSrcWorker *worker, gint width, gint height)
   g_mutex_unlock (&worker->lock);
 }
 
-void
-lf_src_worker_restart (LfSrcWorker *worker)
+guint
+lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed)
 {
+  guint epoch;
+
   g_mutex_lock (&worker->lock);
-  g_cancellable_cancel (worker->cancellable);
-  g_object_unref (worker->cancellable);
-  worker->cancellable = g_cancellable_new ();
-  worker->epoch = lf_frame_queue_drain (worker->queue);
+  if (seed)
+    worker->seed = *seed;
+  /* Before there is a model, there is nothing to begin again. */
+  if (worker->model) {
+    g_cancellable_cancel (worker->cancellable);
+    g_object_unref (worker->cancellable);
+    worker->cancellable = g_cancellable_new ();
+    worker->epoch = lf_frame_queue_drain (worker->queue);
+    if (worker->quit)
+      g_cancellable_cancel (worker->cancellable);
+  }
+  epoch = worker->epoch;
   g_mutex_unlock (&worker->lock);
+  return epoch;
+}
+
+guint
+lf_src_worker_get_epoch (LfSrcWorker *worker)
+{
+  guint epoch;
+
+  g_mutex_lock (&worker->lock);
+  epoch = worker->epoch;
+  g_mutex_unlock (&worker->lock);
+  return epoch;
 }
 
 LfFrameQueueResult
-lf_src_worker_pop (LfSrcWorker *worker, LfFrameItem **item, GError **error)
+lf_src_worker_pop (LfSrcWorker *worker, gboolean wait, LfFrameItem **item, GError **error)
 {
-  return lf_frame_queue_pop (worker->queue, item, error);
+  return lf_frame_queue_pop (worker->queue, wait, item, error);
+}
+
+gboolean
+lf_src_worker_prebuffer (LfSrcWorker *worker, guint level)
+{
+  return lf_frame_queue_wait (worker->queue, level);
+}
+
+guint
+lf_src_worker_get_level (LfSrcWorker *worker)
+{
+  return lf_frame_queue_get_level (worker->queue);
 }
 
 void

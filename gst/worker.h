@@ -46,11 +46,17 @@ const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
 
 /* Lets the worker make chunks of this size; only the first call counts. */
 void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
-/* Begins the video again from picture 0. Finished chunks are thrown away. */
-void lf_src_worker_restart (LfSrcWorker *worker);
-/* Waits for the next chunk. */
-LfFrameQueueResult lf_src_worker_pop (LfSrcWorker *worker, LfFrameItem **item, GError **error);
-/* Interrupts the two waits above and keeps them from waiting, until called with FALSE. */
+/* Begins the video again from picture 0, with another seed unless `seed` is NULL. Finished chunks
+ * are thrown away. Returns the epoch of the chunks to come; the first one is 0. */
+guint lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed);
+guint lf_src_worker_get_epoch (LfSrcWorker *worker);
+/* Takes the next chunk; `wait`: waits for it. */
+LfFrameQueueResult lf_src_worker_pop (
+    LfSrcWorker *worker, gboolean wait, LfFrameItem **item, GError **error);
+/* Waits for `level` finished chunks, or as many as the queue holds. FALSE: flushing. */
+gboolean lf_src_worker_prebuffer (LfSrcWorker *worker, guint level);
+guint lf_src_worker_get_level (LfSrcWorker *worker);
+/* Interrupts the waits above and keeps them from waiting, until called with FALSE. */
 void lf_src_worker_set_flushing (LfSrcWorker *worker, gboolean flushing);
 
 /* Figures after the latest chunk; zeros before the first one. */

@@ -5,8 +5,8 @@
 #include "tests/element/rig.h"
 #include "gst/lightforcesrc.h"
 
-static void
-take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data)
+void
+rig_take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data)
 {
   Rig *rig = user_data;
 
@@ -35,7 +35,7 @@ rig_new_full (const char *properties, const char *caps, const char *tail)
   rig->sink = gst_bin_get_by_name (GST_BIN (rig->pipeline), "sink");
   rig->bus = gst_element_get_bus (rig->pipeline);
   g_object_set (rig->sink, "signal-handoffs", TRUE, NULL);
-  g_signal_connect (rig->sink, "handoff", G_CALLBACK (take_frame), rig);
+  g_signal_connect (rig->sink, "handoff", G_CALLBACK (rig_take_frame), rig);
   return rig;
 }
 

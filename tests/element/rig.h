@@ -30,6 +30,9 @@ Rig *rig_new_full (const char *properties, const char *caps, const char *tail);
 /* Goes to NULL and looks for leaks. */
 void rig_free (Rig *rig);
 
+/* The handler of the sink's handoffs: keeps the frame. */
+void rig_take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data);
+
 void rig_set_state (Rig *rig, GstState state);
 /* Waits for the state change as well. */
 void rig_reach_state (Rig *rig, GstState state);

@@ -72,7 +72,7 @@ GST_END_TEST;
 /* The element leaves PAUSED or PLAYING at once, whatever the generator is at. */
 GST_START_TEST (test_null_is_quick)
 {
-  static const char *const properties[] = {"", "is-live=true"};
+  static const char *const properties[] = {"", "is-live=true prebuffer=1"};
   Rig *rig = rig_new (properties[__i__ & 1], NULL);
   gint where = __i__ / 2;
   gint64 start;
@@ -106,8 +106,8 @@ GST_END_TEST;
 
 GST_START_TEST (test_pause_and_resume)
 {
-  Rig *rig = rig_new_full (
-      __i__ ? "is-live=true" : "", NULL, "fakesink name=sink sync=true max-lateness=-1");
+  Rig *rig = rig_new_full (__i__ ? "is-live=true late-policy=resync" : "", NULL,
+      "fakesink name=sink sync=true max-lateness=-1");
   guint count, i;
 
   STANDIN_SET (fps_n, 100);
@@ -155,7 +155,9 @@ GST_END_TEST;
 
 GST_START_TEST (test_flush)
 {
-  Rig *rig = rig_new (__i__ ? "is-live=true num-buffers=30" : "num-buffers=30", NULL);
+  Rig *rig = rig_new (
+      __i__ ? "is-live=true late-policy=resync prebuffer=1 num-buffers=30" : "num-buffers=30",
+      NULL);
   guint i;
 
   STANDIN_SET (hold_chunk, 1);
@@ -202,7 +204,7 @@ GST_END_TEST;
 GST_START_TEST (test_seek_anywhere)
 {
   static const guint targets[] = {14, 3, 25, 0};
-  Rig *rig = rig_new ("num-buffers=40", "video/x-raw,format=RGBx,framerate=30000/1001");
+  Rig *rig = rig_new ("num-buffers=40 framerate=30000/1001", "video/x-raw,format=RGBx");
   guint i, j;
 
   rig_reach_state (rig, GST_STATE_PAUSED);
@@ -279,7 +281,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_eos_event)
 {
-  Rig *rig = rig_new (__i__ ? "is-live=true" : "", NULL);
+  Rig *rig = rig_new (__i__ ? "is-live=true prebuffer=1" : "", NULL);
 
   STANDIN_SET (hold_chunk, 1);
   rig_set_state (rig, GST_STATE_PLAYING);

@@ -15,7 +15,8 @@ GST_START_TEST (test_exact_timestamps)
   const guint count = 5000;
   g_autofree char *caps = g_strdup_printf (
       "video/x-raw,format=RGBx,width=2,height=2,framerate=%d/%d", rate[0], rate[1]);
-  g_autofree char *properties = g_strdup_printf ("num-buffers=%u", count);
+  g_autofree char *properties =
+      g_strdup_printf ("num-buffers=%u framerate=%d/%d", count, rate[0], rate[1]);
   Rig *rig = rig_new (properties, caps);
   guint i;
 
@@ -51,7 +52,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_duration)
 {
-  Rig *rig = rig_new ("num-buffers=81", "video/x-raw,framerate=30000/1001");
+  Rig *rig = rig_new ("num-buffers=81 framerate=30000/1001", NULL);
   Rig *endless = rig_new ("", NULL);
   gint64 duration;
 
@@ -72,7 +73,7 @@ GST_END_TEST;
 
 GST_START_TEST (test_latency)
 {
-  Rig *rig = rig_new (__i__ ? "is-live=true" : "", "video/x-raw,framerate=30000/1001");
+  Rig *rig = rig_new (__i__ ? "is-live=true framerate=30000/1001" : "framerate=30000/1001", NULL);
   GstQuery *query = gst_query_new_latency ();
   GstClockTime min, max;
   gboolean live;
@@ -104,9 +105,10 @@ typedef struct
 static Live
 live_start (const char *properties, const char *caps, GstClockTime time)
 {
+  g_autofree char *line = g_strdup_printf ("is-live=true framerate=30000/1001 %s", properties);
   Live live;
 
-  live.rig = rig_new (properties, caps);
+  live.rig = rig_new (line, caps);
   live.clock = GST_TEST_CLOCK (gst_test_clock_new_with_start_time (time));
   gst_pipeline_use_clock (GST_PIPELINE (live.rig->pipeline), GST_CLOCK (live.clock));
   rig_set_state (live.rig, GST_STATE_PLAYING);
@@ -147,13 +149,13 @@ frames_time (guint64 frames)
   return gst_util_uint64_scale (frames, 1001 * GST_SECOND, 30000);
 }
 
-#define NTSC "video/x-raw,format=RGBx,width=2,height=2,framerate=30000/1001"
+#define NTSC "video/x-raw,format=RGBx,width=2,height=2"
 
 /* Each frame leaves at its time, exactly, for a thousand frames. */
 GST_START_TEST (test_live_schedule)
 {
   const GstClockTime begin = 5 * GST_SECOND;
-  Live live = live_start ("is-live=true", NTSC, begin);
+  Live live = live_start ("late-policy=resync", NTSC, begin);
   guint i;
 
   for (i = 1; i <= 1000; i++) {
@@ -179,7 +181,7 @@ GST_START_TEST (test_live_anchor)
   Live live;
 
   STANDIN_SET (hold_load, TRUE);
-  live = live_start ("is-live=true", NTSC, GST_SECOND);
+  live = live_start ("", NTSC, GST_SECOND);
   g_usleep (20 * MS);
   gst_test_clock_set_time (live.clock, 4 * GST_SECOND);
   STANDIN_SET (hold_load, FALSE);
@@ -199,7 +201,7 @@ GST_START_TEST (test_live_late)
   guint i;
 
   STANDIN_SET (hold_chunk, 1);
-  live = live_start ("is-live=true", NTSC, 0);
+  live = live_start ("late-policy=resync prebuffer=1", NTSC, 0);
   for (i = 0; i < 8; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 9);
@@ -232,7 +234,7 @@ GST_END_TEST;
  * rest of its time. */
 GST_START_TEST (test_live_pause)
 {
-  Live live = live_start ("is-live=true", NTSC, 0);
+  Live live = live_start ("late-policy=resync", NTSC, 0);
   guint i;
 
   for (i = 0; i < 4; i++)
@@ -258,7 +260,7 @@ GST_END_TEST;
 /* A flush that sets the running time back does not make the element wait for the old one. */
 GST_START_TEST (test_live_running_time_reset)
 {
-  Live live = live_start ("is-live=true", NTSC, 0);
+  Live live = live_start ("late-policy=resync", NTSC, 0);
   GstElement *pipeline = live.rig->pipeline;
   guint i;
 
@@ -310,7 +312,7 @@ GST_START_TEST (test_queue_hides_stall)
   guint i;
 
   STANDIN_SET (hold_chunk, 3);
-  live = live_start ("is-live=true queue-chunks=2", NTSC, 0);
+  live = live_start ("queue-chunks=2 late-policy=resync", NTSC, 0);
   for (i = 0; i < 32; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 33);
@@ -331,7 +333,7 @@ GST_END_TEST;
 /* The generator is ahead by the queue, the chunk in its hands and no more. */
 GST_START_TEST (test_queue_is_bounded)
 {
-  g_autofree char *properties = g_strdup_printf ("is-live=true queue-chunks=%d", __i__);
+  g_autofree char *properties = g_strdup_printf ("queue-chunks=%d", __i__);
   Live live = live_start (properties, NTSC, 0);
   GstStructure *stats = NULL;
   guint level;

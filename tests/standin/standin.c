@@ -32,6 +32,7 @@ static GMutex mutex;
 static Standin standin;
 static StandinLog record;
 static gint live;
+static GstClockTime deadline = GST_CLOCK_TIME_NONE;
 
 GQuark
 lf_error_quark (void)
@@ -106,6 +107,17 @@ standin_log_clear (StandinLog *log)
   *log = (StandinLog){0};
 }
 
+GstClockTime
+standin_deadline (void)
+{
+  GstClockTime time;
+
+  g_mutex_lock (&mutex);
+  time = deadline;
+  g_mutex_unlock (&mutex);
+  return time;
+}
+
 gint
 standin_live_objects (void)
 {
@@ -150,6 +162,38 @@ work (guint ms, gint64 index, GCancellable *cancellable, GError **error)
     g_usleep (500);
   }
   return TRUE;
+}
+
+static void
+set_deadline (GstClockTime time)
+{
+  g_mutex_lock (&mutex);
+  deadline = time;
+  g_mutex_unlock (&mutex);
+}
+
+/* The same in the time of a clock that a test moves. */
+static gboolean
+work_by_clock (GstClock *clock, guint ms, GCancellable *cancellable, GError **error)
+{
+  GstClockTime end = gst_clock_get_time (clock) + ms * GST_MSECOND;
+  gboolean done = TRUE;
+
+  set_deadline (end);
+  while (done && gst_clock_get_time (clock) < end) {
+    done = !g_cancellable_set_error_if_cancelled (cancellable, error);
+    g_usleep (200);
+  }
+  set_deadline (GST_CLOCK_TIME_NONE);
+  return done;
+}
+
+static guint
+chunk_time (const Standin *now, gint64 index)
+{
+  if (index == now->stall_chunk)
+    return now->stall_ms;
+  return now->script ? now->script[index % now->script_length] : now->chunk_ms;
 }
 
 LfModel *
@@ -316,14 +360,20 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
   gint64 index = (gint64) stream->index;
   Standin now;
   Chunk *c;
+  guint ms;
 
   g_mutex_lock (&mutex);
   now = standin;
   record.chunks++;
   g_mutex_unlock (&mutex);
-  if (!work (index == now.stall_chunk ? now.stall_ms : now.chunk_ms, index, cancellable, error))
+  ms = chunk_time (&now, index);
+  if (now.clock ? !work_by_clock (now.clock, ms, cancellable, error)
+                : !work (ms, index, cancellable, error))
     return NULL;
   if (index == now.fail_chunk) {
+    g_mutex_lock (&mutex);
+    record.failures++;
+    g_mutex_unlock (&mutex);
     g_set_error (
         error, LF_ERROR, now.chunk_error, "chunk %d fails: the test says so", (gint) index);
     return NULL;
@@ -345,7 +395,7 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
   c->data = g_malloc (c->chunk.layout.size * (gsize) c->chunk.n_pictures);
   c->chunk.data = c->data;
   paint (stream, c, &now);
-  c->chunk.generate_us = g_get_monotonic_time () - start;
+  c->chunk.generate_us = now.clock ? ms * 1000 : g_get_monotonic_time () - start;
   stream->index++;
   stream->picture += (guint64) c->chunk.n_pictures;
   stream->stats.chunks++;

@@ -5,6 +5,7 @@
 #ifndef STANDIN_H
 #define STANDIN_H
 
+#include <gst/gst.h>
 #include "core/lightforce.h"
 
 G_BEGIN_DECLS
@@ -19,7 +20,10 @@ typedef struct
 {
   gint width, height, size_step, fps_n, fps_d, first_pictures, chunk_pictures;
   guint load_ms, open_ms, chunk_ms; /* how long each takes */
-  gint64 stall_chunk;               /* this chunk takes stall_ms instead; -1: none */
+  GstClock *clock;                  /* not NULL: whose time chunks take; not owned */
+  const guint *script;              /* not NULL: chunk i takes script[i % script_length] ms */
+  guint script_length;
+  gint64 stall_chunk; /* this chunk takes stall_ms instead; -1: none */
   guint stall_ms;
   gint64 hold_chunk; /* this and later chunks wait until it is -1 again */
   gboolean hold_load;
@@ -55,11 +59,15 @@ typedef struct
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
   guint loads, opens, chunks, restarts, prompts, cancels;
+  guint failures; /* of chunks */
 } StandinLog;
 
 /* Copies the log; free the strings with standin_log_clear. */
 void standin_get_log (StandinLog *log);
 void standin_log_clear (StandinLog *log);
+
+/* The time of Standin.clock at which the chunk under way is done; NONE: none is under way. */
+GstClockTime standin_deadline (void);
 
 /* Models, streams and chunks that are alive. */
 gint standin_live_objects (void);

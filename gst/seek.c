@@ -1,0 +1,144 @@
+/* lightforce: seeks
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A video that is not live can be sought: it is made again from its seed, and the pictures before
+ * the place in question are thrown away. Every frame is one to start from.
+ */
+#include "gst/element.h"
+
+static GstBaseSrcClass *parent_class;
+
+static gboolean
+lf_src_is_seekable (GstBaseSrc *bsrc)
+{
+  return !gst_base_src_is_live (bsrc);
+}
+
+/* The base class flushes before it asks do_seek(), and after a refusal there goes on without
+ * a segment: what cannot be done is refused before. */
+static gboolean
+can_seek (LightforceSrc *self, GstEvent *event)
+{
+  const GstSeekFlags refused =
+      GST_SEEK_FLAG_SEGMENT | GST_SEEK_FLAG_TRICKMODE | GST_SEEK_FLAG_TRICKMODE_KEY_UNITS
+      | GST_SEEK_FLAG_TRICKMODE_NO_AUDIO | GST_SEEK_FLAG_TRICKMODE_FORWARD_PREDICTED
+      | GST_SEEK_FLAG_INSTANT_RATE_CHANGE;
+  GstSeekType start_type, stop_type;
+  GstSeekFlags flags;
+  GstFormat format;
+  const char *problem = NULL;
+  gint64 start, stop;
+  gdouble rate;
+
+  gst_event_parse_seek (event, &rate, &format, &flags, &start_type, &start, &stop_type, &stop);
+  if (gst_base_src_is_live (GST_BASE_SRC (self)))
+    problem = "a live video cannot be sought";
+  else if (format != GST_FORMAT_TIME)
+    problem = "only times can be sought";
+  else if (rate != 1)
+    problem = "the rate can only be 1: the property framerate plays slower or faster";
+  else if (!(flags & GST_SEEK_FLAG_FLUSH) || flags & refused)
+    problem = "only flushing seeks without trick modes and segments are done";
+  else if (start_type != GST_SEEK_TYPE_SET || start < 0)
+    problem = "the start must be set, from the beginning";
+  else if (stop_type != GST_SEEK_TYPE_NONE && stop != -1)
+    problem = "the stop cannot be set: num-buffers ends the video";
+  if (problem)
+    GST_WARNING_OBJECT (self, "refused, %s: %" GST_PTR_FORMAT, problem, event);
+  if (problem == NULL) {
+    GST_OBJECT_LOCK (self);
+    self->seek_key_unit = flags & GST_SEEK_FLAG_KEY_UNIT && !(flags & GST_SEEK_FLAG_ACCURATE);
+    GST_OBJECT_UNLOCK (self);
+  }
+  return problem == NULL;
+}
+
+static gboolean
+lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (bsrc), event))
+    return FALSE;
+  return parent_class->event (bsrc, event);
+}
+
+static gboolean
+lf_src_send_event (GstElement *element, GstEvent *event)
+{
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !can_seek (LF_SRC (element), event)) {
+    gst_event_unref (event);
+    return FALSE;
+  }
+  return GST_ELEMENT_CLASS (parent_class)->send_event (element, event);
+}
+
+/* Also called at the start of every stream. */
+static gboolean
+lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
+{
+  LightforceSrc *self = LF_SRC (bsrc);
+  LfTimeline timeline;
+  gboolean key_unit;
+
+  if (gst_base_src_is_live (bsrc))
+    return TRUE;
+  GST_OBJECT_LOCK (self);
+  timeline = self->timeline;
+  key_unit = self->seek_key_unit;
+  GST_OBJECT_UNLOCK (self);
+  /* The segment of a seek to a key unit begins with the frame that is shown at its time; that of an
+   * accurate one exactly there, in the middle of the frame. */
+  if (key_unit && timeline.fps_n > 0) {
+    lf_timeline_anchor (&timeline, 0, 0);
+    segment->start = lf_timeline_time (&timeline, lf_timeline_frame (&timeline, segment->position));
+    segment->position = segment->time = segment->start;
+  }
+  self->seek_time = segment->position;
+  self->seek_pending = TRUE;
+  self->discont = TRUE;
+  bsrc->num_buffers_left = bsrc->num_buffers;
+  return TRUE;
+}
+
+GstFlowReturn
+lf_src_apply_seek (LightforceSrc *self)
+{
+  GstBaseSrc *bsrc = GST_BASE_SRC (self);
+  guint64 frame;
+
+  if (!self->seek_pending)
+    return GST_FLOW_OK;
+  self->seek_pending = FALSE;
+  GST_OBJECT_LOCK (self);
+  lf_timeline_anchor (&self->timeline, 0, 0);
+  frame = lf_timeline_frame (&self->timeline, self->seek_time);
+  GST_OBJECT_UNLOCK (self);
+  if (bsrc->num_buffers >= 0) {
+    if (frame >= (guint64) bsrc->num_buffers)
+      return GST_FLOW_EOS;
+    /* This buffer is counted already. */
+    bsrc->num_buffers_left = bsrc->num_buffers - (gint) frame - 1;
+  }
+  /* Going on is enough for a later picture of a video that has not been restarted. */
+  if (frame < self->next_picture || self->shift != 0
+      || lf_src_worker_get_epoch (self->worker) != self->epoch) {
+    GST_DEBUG_OBJECT (self, "begin again for frame %" G_GUINT64_FORMAT, frame);
+    g_clear_pointer (&self->item, lf_frame_item_free);
+    self->epoch = lf_src_worker_restart (self->worker, NULL);
+  }
+  GST_OBJECT_LOCK (self);
+  self->next_frame = self->next_picture = frame;
+  self->shift = 0;
+  GST_OBJECT_UNLOCK (self);
+  return GST_FLOW_OK;
+}
+
+void
+lf_src_seek_class_init (GstBaseSrcClass *klass)
+{
+  parent_class = GST_BASE_SRC_CLASS (g_type_class_peek_parent (klass));
+  GST_ELEMENT_CLASS (klass)->send_event = lf_src_send_event;
+  klass->event = lf_src_event;
+  klass->is_seekable = lf_src_is_seekable;
+  klass->do_seek = lf_src_do_seek;
+}

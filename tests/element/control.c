@@ -1,0 +1,436 @@
+/* lightforce: framerate, restarts, seeks and what is told of them
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#include "tests/element/sim.h"
+
+static guint32
+first_pixel (GstBuffer *frame)
+{
+  guint8 p[3];
+
+  fail_unless_equals_int ((gint) gst_buffer_extract (frame, 0, p, 3), 3);
+  return (guint32) p[0] << 16 | (guint32) p[1] << 8 | p[2];
+}
+
+/* -------------------------------------------------------------------------- framerate */
+
+/* The same pictures, in as many frames, in another time. */
+GST_START_TEST (test_framerate)
+{
+  static const struct
+  {
+    const char *properties;
+    gint n, d;
+  } cases[] = {
+      {"framerate=0/1", 16, 1}, {"framerate=8/1", 8, 1}, {"framerate=60000/1001", 60000, 1001}};
+  g_autofree char *line = g_strdup_printf ("num-buffers=30 %s", cases[__i__].properties);
+  Rig *rig = rig_new (line, "video/x-raw,format=RGBx");
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  g_autoptr (GstCaps) caps = NULL;
+  GstVideoInfo info;
+  gint64 duration;
+  guint i;
+
+  rig_run_to_eos (rig);
+  caps = gst_pad_get_current_caps (pad);
+  fail_unless (gst_video_info_from_caps (&info, caps));
+  fail_unless_equals_int (info.fps_n, cases[__i__].n);
+  fail_unless_equals_int (info.fps_d, cases[__i__].d);
+  fail_unless_equals_int (rig_count (rig), 30);
+  for (i = 0; i < 30; i++) {
+    guint64 scale = (guint64) cases[__i__].d * GST_SECOND;
+
+    fail_unless_equals_uint64 (
+        GST_BUFFER_PTS (rig_frame (rig, i)), i * scale / (guint64) cases[__i__].n);
+    fail_unless_equals_int (
+        (gint) first_pixel (rig_frame (rig, i)), (gint) standin_pixel (0, "", i, 0, 0));
+  }
+  fail_unless (gst_element_query_duration (rig->src, GST_FORMAT_TIME, &duration));
+  fail_unless_equals_int64 (
+      duration, (gint64) (30 * (guint64) cases[__i__].d * GST_SECOND / (guint64) cases[__i__].n));
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static GstClockTime
+query_latency (Rig *rig)
+{
+  g_autoptr (GstQuery) query = gst_query_new_latency ();
+  GstClockTime min, max;
+  gboolean live;
+
+  fail_unless (gst_element_query (rig->src, query));
+  gst_query_parse_latency (query, &live, &min, &max);
+  fail_unless (live);
+  fail_unless_equals_uint64 (max, GST_CLOCK_TIME_NONE);
+  return min;
+}
+
+/* Of the element's own. */
+static guint
+latency_messages (Sim *sim)
+{
+  GstMessage *message;
+  guint count = 0;
+
+  while ((message = gst_bus_pop_filtered (sim->rig->bus, GST_MESSAGE_LATENCY))) {
+    count += GST_MESSAGE_SRC (message) == GST_OBJECT (sim->rig->src);
+    gst_message_unref (message);
+  }
+  return count;
+}
+
+/* While it plays: the next frames have the new rate, and the latency is told anew. */
+GST_START_TEST (test_framerate_while_live)
+{
+  Sim *sim;
+  SimFrame frame, before;
+
+  sim = sim_new ("resync", 2, 1, "");
+  sim_run_frames (sim, 5);
+  fail_unless_equals_int (latency_messages (sim), 1);
+  fail_unless_equals_uint64 (query_latency (sim->rig), GST_SECOND / 16);
+  g_object_set (sim->rig->src, "framerate", 32, 1, NULL);
+  sim_run_frames (sim, 40);
+  fail_unless_equals_int (latency_messages (sim), 1);
+  fail_unless_equals_uint64 (query_latency (sim->rig), GST_SECOND / 32);
+  sim_frame (sim, 39, &frame);
+  sim_frame (sim, 38, &before);
+  fail_unless_equals_uint64 (GST_BUFFER_DURATION (frame.buffer), GST_SECOND / 32);
+  fail_unless_equals_uint64 (
+      GST_BUFFER_PTS (frame.buffer), GST_BUFFER_PTS (before.buffer) + GST_SECOND / 32);
+  fail_unless_equals_uint64 (frame.arrival, GST_BUFFER_PTS (frame.buffer));
+  fail_unless_equals_uint64 (frame.picture, 39);
+  sim_free (sim);
+}
+GST_END_TEST;
+
+/* --------------------------------------------------------------------------- restart */
+
+static guint64
+chunk_of (Rig *rig)
+{
+  guint64 chunk;
+
+  g_object_get (rig->src, "chunk", &chunk, NULL);
+  return chunk;
+}
+
+static void
+count_notify (GObject *object, GParamSpec *spec, gpointer user_data)
+{
+  g_atomic_int_inc ((gint *) user_data);
+}
+
+/* Not live: from the frame that is made next, the video of the new seed; the time goes on. */
+GST_START_TEST (test_restart)
+{
+  Rig *rig = rig_new ("seed=1 num-buffers=60", "video/x-raw,format=RGBx");
+  gint notified = 0;
+  guint i, at;
+
+  g_signal_connect (rig->src, "notify::chunk", G_CALLBACK (count_notify), &notified);
+  STANDIN_SET (hold_chunk, 2);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 21);
+  fail_unless_equals_uint64 (chunk_of (rig), 1);
+  fail_unless_equals_int (g_atomic_int_get (&notified), 1);
+  g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (2), NULL);
+  if (__i__ == 0)
+    g_signal_emit_by_name (rig->src, "restart");
+  STANDIN_SET (hold_chunk, -1);
+  g_usleep (__i__ * 3 * MS);
+  if (__i__ > 0)
+    g_signal_emit_by_name (rig->src, "restart");
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS | GST_MESSAGE_ERROR));
+  fail_unless_equals_int (rig_count (rig), 60);
+  for (at = 0;
+       at < 60
+       && (gint) first_pixel (rig_frame (rig, at)) == (gint) standin_pixel (1, "", at, 0, 0);)
+    at++;
+  /* The third chunk was under way; the later ones may have been quicker than the signal. */
+  fail_unless (at >= 21);
+  if (__i__ == 0)
+    fail_unless_equals_int (at, 21);
+  for (i = 0; i < 60; i++) {
+    GstBuffer *frame = rig_frame (rig, i);
+
+    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (frame), i);
+    fail_unless_equals_uint64 (GST_BUFFER_PTS (frame), i * (GST_SECOND / 16));
+    fail_unless (GST_BUFFER_FLAG_IS_SET (frame, GST_BUFFER_FLAG_DISCONT) == (i == 0 || i == at));
+    if (i >= at)
+      fail_unless_equals_int (
+          (gint) first_pixel (frame), (gint) standin_pixel (2, "", i - at, 0, 0));
+  }
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Live, by each policy: the schedule goes on, the new video begins with its first picture, and the
+ * generator is not blamed. */
+GST_START_TEST (test_restart_while_live)
+{
+  static const char *const policies[] = {"repeat", "resync", "drop"};
+  SimFrame frame, before;
+  SimMessages messages;
+  guint at, i;
+  Sim *sim;
+
+  STANDIN_SET (chunk_ms, 400);
+  sim = sim_new (policies[__i__], 2, 2, "seed=5");
+  sim_run_frames (sim, 30);
+  sim_restart (sim, 6);
+  sim_run_frames (sim, 80);
+  for (at = 30; at < 80; at++) {
+    sim_frame (sim, at, &frame);
+    if (frame.picture == 0)
+      break;
+    fail_unless_equals_uint64 (frame.picture, 29);
+  }
+  fail_unless (at < 80 && frame.discont);
+  fail_unless_equals_int (at - 30, __i__ == 0 ? 6 : 0);
+  for (i = at + 1; i < 80; i++) {
+    before = frame;
+    sim_frame (sim, i, &frame);
+    fail_unless_equals_uint64 (frame.picture, i - at);
+    fail_unless_equals_uint64 (
+        GST_BUFFER_PTS (frame.buffer), GST_BUFFER_PTS (before.buffer) + GST_SECOND / 16);
+    fail_unless_equals_uint64 (frame.seed, 6);
+  }
+  fail_unless_equals_uint64 (sim_stat (sim, "late-episodes"), 0);
+  fail_unless_equals_uint64 (sim_stat (sim, "dropped"), 0);
+  sim_messages (sim, &messages);
+  fail_unless_equals_int (messages.warnings, 0);
+  sim_free (sim);
+}
+GST_END_TEST;
+
+/* In any state: stopped, loading, paused, at the end. */
+GST_START_TEST (test_restart_in_any_state)
+{
+  Rig *rig = rig_new ("seed=1 num-buffers=20", "video/x-raw,format=RGBx");
+  StandinLog log;
+
+  g_signal_emit_by_name (rig->src, "restart");
+  STANDIN_SET (hold_load, TRUE);
+  rig_set_state (rig, GST_STATE_PAUSED);
+  g_usleep (10 * MS);
+  g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (2), NULL);
+  g_signal_emit_by_name (rig->src, "restart");
+  STANDIN_SET (hold_load, FALSE);
+  rig_reach_state (rig, GST_STATE_PAUSED);
+  g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (3), NULL);
+  if (__i__)
+    g_signal_emit_by_name (rig->src, "restart");
+  rig_run_to_eos (rig);
+  fail_unless_equals_int (
+      (gint) first_pixel (rig_frame (rig, 0)), (gint) standin_pixel (2, "", 0, 0, 0));
+  standin_get_log (&log);
+  fail_unless_equals_int (log.loads, 1);
+  standin_log_clear (&log);
+  g_signal_emit_by_name (rig->src, "restart");
+  rig_reach_state (rig, GST_STATE_READY);
+  g_signal_emit_by_name (rig->src, "restart");
+  rig_forget_frames (rig);
+  rig_run_to_eos (rig);
+  fail_unless_equals_int (rig_count (rig), 20);
+  fail_unless_equals_int (
+      (gint) first_pixel (rig_frame (rig, 0)), (gint) standin_pixel (3, "", 0, 0, 0));
+  fail_unless_equals_uint64 (chunk_of (rig), 1);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* ----------------------------------------------------------------------------- seeks */
+
+/* A seek after a restart leads into the new video, from its first picture. */
+GST_START_TEST (test_seek_after_restart)
+{
+  Rig *rig = rig_new ("seed=1 num-buffers=40", "video/x-raw,format=RGBx");
+  guint i;
+
+  rig_run_to_eos (rig);
+  g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (2), NULL);
+  g_signal_emit_by_name (rig->src, "restart");
+  rig_forget_frames (rig);
+  fail_unless (gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME,
+      GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_ACCURATE, 11 * GST_SECOND / 16));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 29);
+  for (i = 0; i < 29; i++)
+    fail_unless_equals_int (
+        (gint) first_pixel (rig_frame (rig, i)), (gint) standin_pixel (2, "", 11 + i, 0, 0));
+  rig_free (rig);
+}
+GST_END_TEST;
+
+static GstPadProbeReturn
+keep_segment (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
+{
+  GstEvent *event = GST_PAD_PROBE_INFO_EVENT (probe);
+
+  if (GST_EVENT_TYPE (event) == GST_EVENT_SEGMENT)
+    gst_event_copy_segment (event, user_data);
+  return GST_PAD_PROBE_OK;
+}
+
+/* Whatever is sought, the same pictures as in one go, and a segment that fits. */
+GST_START_TEST (test_seek_checksum)
+{
+  const GstSeekFlags kind = __i__ % 2 ? GST_SEEK_FLAG_ACCURATE : GST_SEEK_FLAG_KEY_UNIT;
+  const guint target = __i__ / 2 ? 26 : 4;
+  const GstClockTime time = target * (GST_SECOND / 16) + 20 * GST_MSECOND;
+  Rig *rig = rig_new ("seed=9 num-buffers=45", NULL);
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->src, "src");
+  g_autoptr (GChecksum) whole = g_checksum_new (G_CHECKSUM_SHA256);
+  g_autofree char *sum = NULL;
+  GstSegment segment;
+  gint64 position;
+  guint i;
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, keep_segment, &segment, NULL);
+  rig_run_to_eos (rig);
+  for (i = target; i < 45; i++) {
+    GstMapInfo map;
+
+    fail_unless (gst_buffer_map (rig_frame (rig, i), &map, GST_MAP_READ));
+    g_checksum_update (whole, map.data, (gssize) map.size);
+    gst_buffer_unmap (rig_frame (rig, i), &map);
+  }
+  rig_forget_frames (rig);
+  fail_unless (gst_element_seek_simple (
+      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | kind, (gint64) time));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 45 - target);
+  sum = rig_checksum (rig);
+  fail_unless_equals_string (sum, g_checksum_get_string (whole));
+  fail_unless_equals_uint64 (
+      segment.start, kind == GST_SEEK_FLAG_ACCURATE ? time : target * (GST_SECOND / 16));
+  fail_unless_equals_uint64 (segment.time, segment.start);
+  fail_unless_equals_uint64 (segment.base, 0);
+  fail_unless_equals_uint64 (segment.stop, GST_CLOCK_TIME_NONE);
+  fail_unless_equals_uint64 (segment.duration, 45 * (GST_SECOND / 16));
+  fail_unless_equals_float (segment.rate, 1);
+  fail_unless (gst_element_query_position (rig->pipeline, GST_FORMAT_TIME, &position));
+  /* Nothing was in the way of a second go. */
+  rig_reach_state (rig, GST_STATE_READY);
+  rig_forget_frames (rig);
+  rig_run_to_eos (rig);
+  fail_unless_equals_int (rig_count (rig), 45);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+GST_START_TEST (test_seek_past_the_end)
+{
+  Rig *rig = rig_new ("num-buffers=20", NULL);
+
+  rig_run_to_eos (rig);
+  rig_forget_frames (rig);
+  fail_unless (gst_element_seek_simple (
+      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SECOND * 9));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 0);
+  fail_unless (gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0));
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 20);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* What is not done is refused, and the video goes on. */
+GST_START_TEST (test_seek_refused)
+{
+  static const struct
+  {
+    const char *properties;
+    gdouble rate;
+    GstFormat format;
+    GstSeekFlags flags;
+    GstSeekType start_type, stop_type;
+    gint64 stop;
+  } cases[] = {
+      {"", 2, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
+      {"", -1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_SET, 1},
+      {"", 1, GST_FORMAT_BYTES, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
+      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_NONE, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
+      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_SEGMENT, GST_SEEK_TYPE_SET,
+          GST_SEEK_TYPE_NONE, -1},
+      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_TRICKMODE, GST_SEEK_TYPE_SET,
+          GST_SEEK_TYPE_NONE, -1},
+      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_SET,
+          GST_SECOND},
+      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_END, GST_SEEK_TYPE_NONE, -1},
+      {"is-live=true late-policy=resync", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+          GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
+  };
+  g_autofree char *line =
+      g_strdup_printf ("num-buffers=30 framerate=500/1 %s", cases[__i__].properties);
+  Rig *rig = rig_new (line, NULL);
+  guint i;
+
+  STANDIN_SET (hold_chunk, 2);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  if (cases[__i__].properties[0] == 0)
+    rig_wait_frames (rig, 21);
+  fail_if (gst_element_seek (rig->src, cases[__i__].rate, cases[__i__].format, cases[__i__].flags,
+      cases[__i__].start_type, 0, cases[__i__].stop_type, cases[__i__].stop));
+  STANDIN_SET (hold_chunk, -1);
+  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  fail_unless_equals_int (rig_count (rig), 30);
+  for (i = 0; i < 30; i++)
+    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------------ descriptions */
+
+/* What a range or a unit means is said where there is one. */
+GST_START_TEST (test_descriptions)
+{
+  GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
+  GObjectClass *klass = G_OBJECT_GET_CLASS (src);
+  GSignalQuery query;
+  GParamSpec *chunk = g_object_class_find_property (klass, "chunk");
+
+  fail_unless (chunk && !(chunk->flags & G_PARAM_WRITABLE));
+  fail_unless (strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "framerate")),
+                   "Pictures a second")
+               != NULL);
+  fail_unless (
+      strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "prebuffer")), "chunks")
+      != NULL);
+  fail_unless (strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "late-policy")),
+                   "because")
+               != NULL);
+  g_signal_query (g_signal_lookup ("restart", G_OBJECT_TYPE (src)), &query);
+  fail_unless (query.signal_flags & G_SIGNAL_ACTION);
+  fail_unless_equals_int (query.n_params, 0);
+  gst_object_unref (src);
+}
+GST_END_TEST;
+
+static void
+add (Suite *suite)
+{
+  TCase *tc = rig_case (suite, "control");
+
+  tcase_add_loop_test (tc, test_framerate, 0, 3);
+  tcase_add_test (tc, test_framerate_while_live);
+  tcase_add_loop_test (tc, test_restart, 0, 3);
+  tcase_add_loop_test (tc, test_restart_while_live, 0, 3);
+  tcase_add_loop_test (tc, test_restart_in_any_state, 0, 2);
+  tcase_add_test (tc, test_seek_after_restart);
+  tcase_add_loop_test (tc, test_seek_checksum, 0, 4);
+  tcase_add_test (tc, test_seek_past_the_end);
+  tcase_add_loop_test (tc, test_seek_refused, 0, 9);
+  tcase_add_test (tc, test_descriptions);
+}
+
+int
+main (int argc, char **argv)
+{
+  return rig_main (argc, argv, "control", add);
+}
