@@ -235,6 +235,7 @@ lf_src_release (LightforceSrc *self, gboolean *repeat)
   GstFlowReturn ret = GST_FLOW_OK;
   gboolean starved = FALSE, can_repeat;
   guint64 resyncs = self->counts.resyncs;
+  guint epoch;
 
   *repeat = FALSE;
   GST_OBJECT_LOCK (self);
@@ -255,9 +256,10 @@ lf_src_release (LightforceSrc *self, gboolean *repeat)
       return ret;
     if (!lf_pacer_wait (&self->pacer, GST_ELEMENT (self), next_due, self))
       return GST_FLOW_FLUSHING;
-    /* It may have come meanwhile, or be of no use since a restart. */
+    /* It may have come meanwhile, or be of no use since a restart; then its time is another. */
+    epoch = self->epoch;
     ret = lf_src_find_chunk (self, FALSE);
-  } while (ret == LF_SRC_FLOW_EMPTY && !can_repeat);
+  } while (!can_repeat && (ret == LF_SRC_FLOW_EMPTY || self->epoch != epoch));
   if (ret == LF_SRC_FLOW_EMPTY) {
     note_late (self);
     *repeat = TRUE;

@@ -137,18 +137,22 @@ GST_START_TEST (test_restart)
   fail_unless_equals_uint64 (chunk_of (rig), 1);
   fail_unless_equals_int (g_atomic_int_get (&notified), 1);
   g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (2), NULL);
+  if (__i__ == 0)
+    g_signal_emit_by_name (rig->src, "restart");
   STANDIN_SET (hold_chunk, -1);
   g_usleep (__i__ * 3 * MS);
-  g_signal_emit_by_name (rig->src, "restart");
+  if (__i__ > 0)
+    g_signal_emit_by_name (rig->src, "restart");
   gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS | GST_MESSAGE_ERROR));
   fail_unless_equals_int (rig_count (rig), 60);
   for (at = 0;
        at < 60
        && (gint) first_pixel (rig_frame (rig, at)) == (gint) standin_pixel (1, "", at, 0, 0);)
     at++;
+  /* The third chunk was under way; the later ones may have been quicker than the signal. */
   fail_unless (at >= 21);
   if (__i__ == 0)
-    fail_unless (at < 60);
+    fail_unless_equals_int (at, 21);
   for (i = 0; i < 60; i++) {
     GstBuffer *frame = rig_frame (rig, i);
 

@@ -116,6 +116,18 @@ chunks_needed (Sim *sim)
   return 2 + (last.picture + 1 - (guint64) sim->first_pictures) / (guint64) sim->pictures;
 }
 
+/* Without its strings. */
+static StandinLog
+standin_log (void)
+{
+  StandinLog log, counts;
+
+  standin_get_log (&log);
+  counts = log;
+  standin_log_clear (&log);
+  return counts;
+}
+
 static gboolean
 stream_waits (Sim *sim)
 {
@@ -126,7 +138,8 @@ stream_waits (Sim *sim)
   made = chunks_made (sim);
   if (rig_count (sim->rig) == 0)
     return made < sim->prebuffer;
-  return !sim->repeats && made + 1 == chunks_needed (sim);
+  /* or has ended, with an error */
+  return (!sim->repeats || standin_log ().failures) && made + 1 == chunks_needed (sim);
 }
 
 static gboolean
@@ -136,6 +149,8 @@ worker_waits (Sim *sim)
 
   if (GST_CLOCK_TIME_IS_VALID (deadline))
     return deadline > gst_clock_get_time (GST_CLOCK (sim->clock));
+  if (standin_log ().failures)
+    return TRUE;
   /* for room in the queue, with one in hand */
   return sim_stat (sim, "queue-level") == sim->depth
          && chunks_made (sim) == chunks_needed (sim) + sim->depth + 1;
@@ -187,28 +202,16 @@ sim_step (Sim *sim)
   sim_release (sim);
 }
 
-static guint
-restarts (void)
-{
-  StandinLog log;
-  guint count;
-
-  standin_get_log (&log);
-  count = log.restarts;
-  standin_log_clear (&log);
-  return count;
-}
-
 void
 sim_restart (Sim *sim, guint64 seed)
 {
-  guint before = restarts ();
+  guint before = standin_log ().restarts;
 
   settle (sim);
   sim->seed = seed;
   g_object_set (sim->rig->src, "seed", seed, NULL);
   g_signal_emit_by_name (sim->rig->src, "restart");
-  while (restarts () == before || !GST_CLOCK_TIME_IS_VALID (standin_deadline ()))
+  while (standin_log ().restarts == before || !GST_CLOCK_TIME_IS_VALID (standin_deadline ()))
     g_usleep (50);
   sim->old_chunks = sim_stat (sim, "chunks");
 }

@@ -371,6 +371,9 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
                 : !work (ms, index, cancellable, error))
     return NULL;
   if (index == now.fail_chunk) {
+    g_mutex_lock (&mutex);
+    record.failures++;
+    g_mutex_unlock (&mutex);
     g_set_error (
         error, LF_ERROR, now.chunk_error, "chunk %d fails: the test says so", (gint) index);
     return NULL;

@@ -59,6 +59,7 @@ typedef struct
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
   guint loads, opens, chunks, restarts, prompts, cancels;
+  guint failures; /* of chunks */
 } StandinLog;
 
 /* Copies the log; free the strings with standin_log_clear. */
