@@ -235,7 +235,7 @@ lf_src_release (LightforceSrc *self, gboolean *repeat)
   GstFlowReturn ret = GST_FLOW_OK;
   gboolean starved = FALSE, can_repeat;
   guint64 resyncs = self->counts.resyncs;
-  guint epoch;
+  guint restarts;
 
   *repeat = FALSE;
   GST_OBJECT_LOCK (self);
@@ -257,9 +257,9 @@ lf_src_release (LightforceSrc *self, gboolean *repeat)
     if (!lf_pacer_wait (&self->pacer, GST_ELEMENT (self), next_due, self))
       return GST_FLOW_FLUSHING;
     /* It may have come meanwhile, or be of no use since a restart; then its time is another. */
-    epoch = self->epoch;
+    restarts = self->restarts;
     ret = lf_src_find_chunk (self, FALSE);
-  } while (!can_repeat && (ret == LF_SRC_FLOW_EMPTY || self->epoch != epoch));
+  } while (!can_repeat && (ret == LF_SRC_FLOW_EMPTY || self->restarts != restarts));
   if (ret == LF_SRC_FLOW_EMPTY) {
     note_late (self);
     *repeat = TRUE;
