@@ -103,18 +103,22 @@ GST_START_TEST (test_threads)
     threads[i] = g_thread_new ("disturb", disturb, &disturbers[i]);
   }
   for (i = 0; i < rounds; i++) {
-    /* A pipeline that is told PAUSED and PLAYING while it still continues to PLAYING by itself can
-     * stay in PAUSED (gst_bin_continue_func() gives up): where frames are waited for, it begins
-     * below. */
-    if (i % 10 == 9)
-      rig_set_state (rig, GST_STATE_READY);
-    rig_set_state (rig, GST_STATE_PLAYING);
-    g_usleep ((i % 5) * 1000);
+    gboolean wait = i % 10 == 9;
+
+    /* A pipeline that is told another state, or is flushed, in the moment in which it continues to
+     * PLAYING by itself can stay in PAUSED (gst_bin_continue_func() gives up): where frames are
+     * waited for, it gets there first. */
+    if (wait) {
+      rig_set_state (rig, GST_STATE_NULL);
+      rig_reach_state (rig, GST_STATE_PLAYING);
+      rig_wait_frames (rig, 1);
+    } else {
+      rig_set_state (rig, GST_STATE_PLAYING);
+      g_usleep ((i % 5) * 1000);
+    }
     if (i % 4 == 1)
       gst_element_seek_simple (
           rig->src, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, (gint64) (i % 3) * 30 * GST_MSECOND);
-    if (i % 10 == 9)
-      rig_wait_frames (rig, 1);
     rig_set_state (rig, between[i % 3]);
     rig_forget_frames (rig);
   }
