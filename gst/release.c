@@ -101,9 +101,6 @@ note_late (LightforceSrc *self)
   if (self->late || lf_src_worker_is_refilling (self->worker, self->restarts))
     return;
   self->late = self->warn = TRUE;
-  GST_OBJECT_LOCK (self);
-  self->counts.late_episodes++;
-  GST_OBJECT_UNLOCK (self);
 }
 
 void
@@ -129,6 +126,9 @@ warn_if_slow (LightforceSrc *self)
   if (!self->warn || self->item == NULL || ratio <= 1)
     return;
   self->warn = FALSE;
+  GST_OBJECT_LOCK (self);
+  self->counts.late_episodes++;
+  GST_OBJECT_UNLOCK (self);
   GST_ELEMENT_WARNING_WITH_DETAILS (self, CORE, CLOCK,
       (_ ("The video is made more slowly than it plays: %.2f times real time for the latest chunk. "
           "Choose a smaller width and height, a higher sparsity or a lower framerate, or more "
