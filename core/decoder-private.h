@@ -120,6 +120,11 @@ void lf_frames_conv (const LfFrames *f, const LfConv *conv, gint to, guint8 *pic
 void lf_frames_upsample_conv (
     LfFrames *f, const LfConv *conv, guint8 *pictures, LfActivation activation);
 
+/* The squares of 2 x 2 pixels of the one picture in x become the pixels of the input buffer, half as
+ * high and wide: the channels of the lower row, left and right, then those of the upper row. For a
+ * convolution with stride 2 (lf_loader_folded_conv). Height and width are even. */
+void lf_frames_fold (LfFrames *f);
+
 extern const LfDecoderFamily lf_wan_decoder, lf_tiny_decoder;
 
 #endif

@@ -81,9 +81,9 @@ lf_decoder_fail (LfLoader *loader, const char *format, ...)
   va_start (args, format);
   reason = g_strdup_vprintf (format, args);
   va_end (args);
-  g_set_error (&loader->error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-      "%s: %s; give the file of a Wan 2.1 or TAEHV decoder",
-      lf_model_files_get_path (loader->files, loader->part), reason);
+  g_set_error (&loader->error, LF_ERROR, LF_ERROR_INVALID_MODEL, "%s: %s; give the file of a %s",
+      lf_model_files_get_path (loader->files, loader->part), reason,
+      loader->part == LF_PART_ENCODER ? "Wan 2.1 VAE" : "Wan 2.1 or TAEHV decoder");
 }
 
 void
@@ -232,6 +232,23 @@ lf_frames_upsample_conv (LfFrames *f, const LfConv *conv, guint8 *pictures, LfAc
     ops->conv (f->s->q, conv, y + t * out, input->data, n, f->H, f->W, 1, 0, NULL, activation);
   }
   lf_frames_swap (f);
+}
+
+/* Each row beside the one before it is a new pixel for every two, where it is a lower one. */
+void
+lf_frames_fold (LfFrames *f)
+{
+  const LfBackendOps *ops = f->s->decoder->backend->ops;
+  gsize row = lf_frames_bytes (f, f->C) / f->H;
+  gint i;
+
+  lf_frames_need (f, LF_BUFFER_INPUT, 1, f->C);
+  for (i = 0; i < f->H / 2 && !f->s->measure; i++)
+    ops->beside_past (f->s->q, (guint8 *) lf_frames_data (f, LF_BUFFER_INPUT) + i * 2 * row,
+        (guint8 *) lf_frames_data (f, f->x) + (2 * i + 1) * row, 1, f->W / 2, 2 * f->C);
+  f->H /= 2;
+  f->W /= 2;
+  f->C *= 4;
 }
 
 /* ----------------------------------------------------------------- states */

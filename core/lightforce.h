@@ -111,6 +111,7 @@ typedef struct
   gboolean relative;     /* long mode: a stream never ends */
   LfSparse sparse;       /* the model's own settings */
   gboolean has_text;     /* text encoder and tokenizer are there */
+  gboolean has_encoder;  /* a video can start from a picture */
   guint64 parameters;    /* number of weights in all parts */
 } LfModelInfo;
 
@@ -198,6 +199,10 @@ typedef struct
   gboolean recache_sink; /* LF_PROMPT_SWITCH_RECACHE: sink frames too */
   gboolean cache_fp8;    /* keep past keys and values in FP8: half the memory of bf16 */
   gint threads;          /* CPU threads of this stream; 0: one a core */
+  /* The first picture: R, G, B bytes (height, width, 3) of the stream's size, or NULL. It shows as
+   * the decoder makes it of its latent, and the video goes on from it, also after a restart. The
+   * model has to have an encoder. */
+  const guint8 *start_picture;
 } LfStreamConfig;
 
 /* Fills `config` with the defaults of `model`. */

@@ -136,7 +136,7 @@ fits (LfLoader *loader, const char *name, const LfTensorInfo *tensor, gint64 row
 static void
 report (LfLoader *loader, gsize bytes)
 {
-  static const char *const stages[] = {"transformer", "text encoder", "decoder"};
+  static const char *const stages[] = {"transformer", "text encoder", "decoder", "encoder"};
 
   loader->loaded += bytes;
   if (loader->progress && loader->total)
@@ -373,30 +373,54 @@ lf_loader_block_linear (
   va_end (more);
 }
 
-/* (c_out, c_in, kt, kh, kw) -> (c_out, kt, kh, kw, c_in): channels last. */
-static void
-transfer_conv (LfLoader *loader, const LfWeightRef *ref, const LfConv *conv, guint8 *dst)
+/* Where the tap (y, x) of a kernel with stride 2 goes in one of 3 x 3 squares of 2 x 2 pixels:
+ * the square to the upper left of where the output lies is the first. Channels of a square are
+ * those of its lower row and then of its upper one (lf_frames_fold). */
+static gint
+folded_place (gint kernel, gint y, gint x, gint C)
 {
+  gint from = kernel == 4 ? 1 : 2; /* a kernel of 4 begins one pixel before the square at hand */
+
+  y += from;
+  x += from;
+  return ((y / 2 * 3 + x / 2) * 4 + (1 - y % 2) * 2 + x % 2) * C;
+}
+
+/* (c_out, c_in, kt, kh, kw) -> (c_out, kt, kh, kw, c_in): channels last; of the kernel over time
+ * the last conv->kt taps. */
+static void
+transfer_conv (
+    LfLoader *loader, const LfWeightRef *ref, const LfConv *conv, gboolean folded, guint8 *dst)
+{
+  const LfTensorInfo *tensor = ref->tensor;
   gsize size = lf_dtype_size (conv->dtype);
-  gint taps = conv->kt * conv->kh * conv->kw, o, t, c;
-  gint64 row = (gint64) taps * conv->c_in;
-  g_autofree guint8 *plain = g_malloc (row * size), *last = g_malloc (conv->c_out * row * size);
+  gint C = tensor->shape[1], kt = tensor->ndim == 5 ? tensor->shape[2] : 1;
+  gint kh = tensor->shape[tensor->ndim - 2], kw = tensor->shape[tensor->ndim - 1];
+  gint skipped = kt - conv->kt, o, t, y, x, c;
+  gint64 row = (gint64) kt * kh * kw * C;
+  gsize out = (gsize) conv->kt * conv->kh * conv->kw * conv->c_in * size;
+  g_autofree guint8 *plain = g_malloc (row * size), *last = g_malloc0 (conv->c_out * out);
 
   for (o = 0; o < conv->c_out; o++) {
-    guint8 *to = last + o * row * size;
-
     if (g_cancellable_set_error_if_cancelled (loader->cancellable, &loader->error)
         || !lf_weight_read (ref, o * row, row, conv->dtype, plain, &loader->error))
       return;
-    for (t = 0; t < taps; t++)
-      for (c = 0; c < conv->c_in; c++, to += size)
-        memcpy (to, plain + ((gsize) c * taps + t) * size, size);
+    for (t = skipped; t < kt; t++)
+      for (y = 0; y < kh; y++)
+        for (x = 0; x < kw; x++) {
+          gsize place =
+              folded ? folded_place (kh, y, x, C) : (((t - skipped) * kh + y) * kw + x) * C;
+          guint8 *to = last + o * out + place * size;
+
+          for (c = 0; c < C; c++, to += size)
+            memcpy (to, plain + ((((gsize) c * kt + t) * kh + y) * kw + x) * size, size);
+        }
   }
-  upload (loader, dst, last, conv->c_out * row * size, conv->c_out * row * size);
+  upload (loader, dst, last, conv->c_out * out, conv->c_out * out);
 }
 
-void
-lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix)
+static void
+load_conv (LfLoader *loader, LfConv *out, const char *prefix, gboolean folded)
 {
   g_autofree char *weight_name = g_strconcat (prefix, ".weight", NULL);
   g_autofree char *bias_name = g_strconcat (prefix, ".bias", NULL);
@@ -409,7 +433,7 @@ lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix)
     return;
   shape = ref.tensor->shape;
   if (ref.tensor->ndim < 4 || ref.tensor->ndim > 5 || ref.tensor->count == 0
-      || ref.tensor->count > G_MAXINT32) {
+      || ref.tensor->count > G_MAXINT32 / 4) {
     g_autofree char *text = shape_text (ref.tensor->ndim, shape);
 
     fail (loader, weight_name, "has shape %s, which is no convolution's", text);
@@ -418,17 +442,39 @@ lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix)
   out->dtype = loader->linear_dtype;
   out->c_out = shape[0];
   out->c_in = shape[1];
-  out->kt = ref.tensor->ndim == 5 ? shape[2] : 1;
+  out->kt = ref.tensor->ndim == 5 && !loader->still ? shape[2] : 1;
   out->kh = shape[ref.tensor->ndim - 2];
   out->kw = shape[ref.tensor->ndim - 1];
-  place = take (loader, ref.tensor->count * lf_dtype_size (out->dtype));
+  if (folded) {
+    if (out->kh != out->kw || out->kh < 3 || out->kh > 4) {
+      fail (loader, weight_name, "is a %d x %d kernel where 3 x 3 or 4 x 4 belongs", out->kh,
+          out->kw);
+      return;
+    }
+    out->c_in *= 4;
+    out->kh = out->kw = 3;
+  }
+  place = take (loader,
+      (gsize) out->c_out * out->kt * out->kh * out->kw * out->c_in * lf_dtype_size (out->dtype));
   if (!loader->measure && lf_model_files_is_random (loader->files))
     transfer (loader, &ref, out->dtype, place); /* in whatever order */
   else if (!loader->measure)
-    transfer_conv (loader, &ref, out, place);
+    transfer_conv (loader, &ref, out, folded, place);
   out->weight = place;
   if (lf_loader_has (loader, "%s", bias_name))
     out->bias = load_floats (loader, out->c_out, bias_name);
+}
+
+void
+lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix)
+{
+  load_conv (loader, out, prefix, FALSE);
+}
+
+void
+lf_loader_folded_conv (LfLoader *loader, LfConv *out, const char *prefix)
+{
+  load_conv (loader, out, prefix, TRUE);
 }
 
 const void *

@@ -22,7 +22,9 @@ typedef struct
   LfPart part;
   LfBackend *backend;
   LfQueue *queue;
-  gboolean dry; /* only measure: shapes are checked, nothing is loaded */
+  gboolean dry;   /* only measure: shapes are checked, nothing is loaded */
+  gboolean still; /* convolutions as one picture without a past meets them: of a kernel over time
+                     the last tap */
   gboolean measure;
   guint8 *arena;        /* backend memory; NULL while measuring */
   gsize used;           /* bytes of it */
@@ -71,6 +73,12 @@ void lf_loader_block_linear (LfLoader *loader, LfLinear *out, gint n_out, gint n
 
 /* prefix.weight (c_out, c_in, [kt,] kh, kw), brought to channels last; bias where it is. */
 void lf_loader_conv (LfLoader *loader, LfConv *out, const char *prefix);
+
+/* The same of a convolution with stride 2, for pictures whose squares of 2 x 2 pixels were made one
+ * each (lf_frames_fold): a 3 x 3 kernel and 4 times the channels. One of 3 x 3 in the file begins
+ * at the output's square, zeros being behind the picture; one of 4 x 4 a pixel before it, zeros
+ * being around the picture. */
+void lf_loader_folded_conv (LfLoader *loader, LfConv *out, const char *prefix);
 
 /* A table kept in linear_dtype: (rows, columns). */
 const void *lf_loader_table (LfLoader *loader, gint64 rows, gint64 columns, const char *name);

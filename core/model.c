@@ -4,6 +4,8 @@
  */
 #include "model.h"
 
+#include "encoder.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,7 +92,7 @@ load_parts (Load *load, GError **error)
   LfLoader loader;
   gint i;
 
-  for (i = 0; i < LF_N_PARTS; i++)
+  for (i = 0; i < LF_PART_ENCODER; i++)
     load->total += lf_loader_count (model->files, i, NULL);
   load->total = MAX (load->total, 1);
   loader = prepare (load, LF_PART_TRANSFORMER, model->backend, load->queue);
@@ -141,6 +143,7 @@ fill_info (LfModel *model)
   info->sparse = config->sparse;
   info->has_text =
       lf_model_files_has (model->files, LF_PART_TEXT_ENCODER) && model->tokenizer != NULL;
+  info->has_encoder = lf_model_files_has (model->files, LF_PART_ENCODER);
 }
 
 static void
@@ -380,6 +383,40 @@ lf_model_encode (LfModel *model, LfQueue *q, const gint32 *ids, gint length, flo
       model, q, ids, length, embedding, cancellable, error);
   end_text (model);
   return ok;
+}
+
+/* ---------------------------------------------------------------- pictures */
+
+gboolean
+lf_model_encode_picture (LfModel *model, LfQueue *q, const guint8 *rgb, gint height, gint width,
+    float *latent, GCancellable *cancellable, GError **error)
+{
+  const char *path = lf_model_files_get_path (model->files, LF_PART_ENCODER);
+  g_autoptr (LfEncoder) encoder = NULL;
+  LfLoader loader;
+
+  if (!path) {
+    const char *decoder = lf_model_files_get_path (model->files, LF_PART_DECODER);
+
+    g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+        "%s has no encoder, which a video that starts from a picture needs: put Wan2.1_VAE.pth or "
+        "lightvaew2_1.pth beside the transformer, or leave start-image empty",
+        decoder ? decoder : model->path);
+    return FALSE;
+  }
+  loader = lf_loader_make (model->files, LF_PART_ENCODER, model->decoder_backend, q);
+  loader.cancellable = cancellable;
+  encoder = lf_encoder_load (&loader, error);
+  if (!encoder)
+    return FALSE;
+  if (lf_encoder_get_latent_channels (encoder) != model->config->transformer.z) {
+    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
+        "%s encodes to latents of %d channels, but %s takes %d: they belong to different models",
+        path, lf_encoder_get_latent_channels (encoder),
+        lf_model_files_get_path (model->files, LF_PART_TRANSFORMER), model->config->transformer.z);
+    return FALSE;
+  }
+  return lf_encoder_encode (encoder, q, rgb, height, width, latent, cancellable, error);
 }
 
 /* ----------------------------------------------------------------- sharing */

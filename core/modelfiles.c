@@ -13,8 +13,9 @@
 #define SCALED_BLOCK 4096
 #define MAX_DESCRIPTION (1 << 20)
 
-static const char *const words[LF_N_PARTS] = {"transformer", "text encoder", "decoder"};
-static const char *const option_names[LF_N_PARTS] = {"transformer", "text-encoder", "decoder"};
+static const char *const words[LF_N_PARTS] = {"transformer", "text encoder", "decoder", "encoder"};
+static const char *const option_names[LF_N_PARTS] = {
+    "transformer", "text-encoder", "decoder", "decoder"};
 
 struct _LfModelFiles
 {
@@ -81,6 +82,27 @@ choose (LfModelFiles *files, LfPart kind, const LfFound *found, GError **error)
   }
   files->parts[kind] = chosen;
   return TRUE;
+}
+
+/* The encoder beside the chosen decoder, in its file or else in any other: all that are published
+ * make the same latents. Weights that are made up encode nothing. */
+static void
+choose_encoder (LfModelFiles *files)
+{
+  const LfModelPart *decoder = files->parts[LF_PART_DECODER];
+  guint i, j;
+
+  for (i = 0; i < files->founds->len && !files->random; i++) {
+    const LfFound *found = g_ptr_array_index (files->founds, i);
+
+    for (j = 0; j < found->parts->len; j++) {
+      LfModelPart *part = g_ptr_array_index (found->parts, j);
+      gboolean beside = decoder && g_str_equal (part->path, decoder->path);
+
+      if (part->kind == LF_PART_ENCODER && (beside || !files->parts[LF_PART_ENCODER]))
+        files->parts[LF_PART_ENCODER] = part;
+    }
+  }
 }
 
 char *
@@ -212,7 +234,7 @@ configure (LfModelFiles *files, guint described, const char *json_path, const ch
   lf_model_config_init (config, base);
   if (files->parts[LF_PART_DECODER])
     config->decoder.kind = files->parts[LF_PART_DECODER]->decoder;
-  for (i = 0; i < LF_N_PARTS; i++)
+  for (i = 0; i < LF_PART_ENCODER; i++)
     if (files->parts[i] && !lf_model_config_measure (config, files, i, error))
       return FALSE;
   measured = *config;
@@ -292,13 +314,13 @@ static gboolean
 choose_parts (LfModelFiles *files, const LfFound *found, const LfFound *decoder,
     const LfModelOptions *o, GError **error)
 {
-  const char *const named[LF_N_PARTS] = {o->transformer, o->text_encoder, o->decoder};
+  const char *const named[LF_PART_ENCODER] = {o->transformer, o->text_encoder, o->decoder};
   guint described = 0; /* parts that the description is about */
   gint i;
 
   if (!choose_tokenizer (files, found, o->tokenizer, error))
     return FALSE;
-  for (i = 0; i < LF_N_PARTS; i++) {
+  for (i = 0; i < LF_PART_ENCODER; i++) {
     if (i == LF_PART_DECODER && decoder) {
       if (!choose (files, i, decoder, error))
         return FALSE;
@@ -311,6 +333,7 @@ choose_parts (LfModelFiles *files, const LfFound *found, const LfFound *decoder,
         return FALSE;
     }
   }
+  choose_encoder (files);
   if (!files->parts[LF_PART_TRANSFORMER]) {
     gboolean is_dir = g_file_test (files->path, G_FILE_TEST_IS_DIR);
     g_autofree char *more = lf_join_problems (

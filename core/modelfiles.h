@@ -17,6 +17,7 @@ typedef enum
   LF_PART_TRANSFORMER,
   LF_PART_TEXT_ENCODER,
   LF_PART_DECODER,
+  LF_PART_ENCODER, /* of pictures; only where a video starts from one */
   LF_N_PARTS
 } LfPart;
 

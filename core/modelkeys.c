@@ -191,6 +191,9 @@ lf_recognise_part (GHashTable *names, LfPart *part, LfDecoderKind *decoder)
              || (HAS ("decoder.1.weight") && HAS ("decoder.22.weight"))) {
     *part = LF_PART_DECODER;
     *decoder = LF_DECODER_TINY;
+  } else if ((HAS ("encoder.conv1.weight") && HAS ("conv1.weight"))
+             || (HAS ("stem.weight") && HAS ("down1.weight"))) {
+    *part = LF_PART_ENCODER;
   } else {
     return FALSE;
   }

@@ -37,7 +37,8 @@ LfRole lf_native_name_role (const char *name, char **weight);
 /* Which part of a model has these native names (a set); FALSE: none. */
 gboolean lf_recognise_part (GHashTable *names, LfPart *part, LfDecoderKind *decoder);
 
-/* Whether a published file has this tensor beside those of the part: a decoder's encoder. */
+/* Whether a published file has this tensor beside those of the part: a decoder's encoder, which is a
+ * part of its own. */
 gboolean lf_part_ignores (LfPart part, const char *name);
 
 G_END_DECLS

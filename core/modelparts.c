@@ -164,7 +164,8 @@ add_tokenizer_tensor (
 static gboolean
 add_packed (LfFound *found, LfContainer *container, const char *description, GError **error)
 {
-  static const char *const prefixes[LF_N_PARTS] = {"transformer.", "text_encoder.", "decoder."};
+  static const char *const prefixes[LF_N_PARTS] = {
+      "transformer.", "text_encoder.", "decoder.", "encoder."};
   const char *path = lf_container_get_path (container);
   guint n = lf_container_get_size (container), i;
   LfModelPart *parts[LF_N_PARTS] = {NULL};
@@ -245,10 +246,32 @@ list_dicts (LfContainer *container)
   return dicts;
 }
 
-/* The part that the tensors of a dict make, be it spread over several files. NULL without an
- * error: none. */
+/* Takes the encoder out of a published decoder; NULL: there is none. */
 static LfModelPart *
-make_part (LfFound *found, GPtrArray *group, const char *dict, GError **error)
+split_encoder (LfModelPart *decoder)
+{
+  g_autoptr (LfModelPart) encoder = lf_model_part_new (LF_PART_ENCODER, decoder->path);
+  LfDecoderKind unused;
+  guint i;
+
+  for (i = 0; i < decoder->names->len; i++) {
+    const char *name = g_ptr_array_index (decoder->names, i);
+    const LfWeightRef *ref = g_hash_table_lookup (decoder->refs, name);
+
+    if (lf_part_ignores (decoder->kind, name))
+      lf_model_part_add (encoder, name, ref->container, ref->tensor);
+  }
+  return lf_recognise_part (encoder->refs, &encoder->kind, &unused)
+                 && encoder->kind == LF_PART_ENCODER
+             ? g_steal_pointer (&encoder)
+             : NULL;
+}
+
+/* The part that the tensors of a dict make, be it spread over several files. NULL without an
+ * error: none. `encoder` is the one that a decoder comes with, or NULL. */
+static LfModelPart *
+make_part (
+    LfFound *found, GPtrArray *group, const char *dict, LfModelPart **encoder, GError **error)
 {
   g_autoptr (LfModelPart) part =
       lf_model_part_new (0, lf_container_get_path (g_ptr_array_index (group, 0)));
@@ -286,8 +309,13 @@ make_part (LfFound *found, GPtrArray *group, const char *dict, GError **error)
       }
     }
   }
-  if (!lf_recognise_part (part->refs, &part->kind, &part->decoder) || !tidy (part, error))
+  if (!lf_recognise_part (part->refs, &part->kind, &part->decoder))
     return NULL;
+  *encoder = part->kind == LF_PART_DECODER ? split_encoder (part) : NULL;
+  if (!tidy (part, error) || (*encoder && !tidy (*encoder, error))) {
+    g_clear_pointer (encoder, lf_model_part_free);
+    return NULL;
+  }
   return g_steal_pointer (&part);
 }
 
@@ -300,7 +328,7 @@ add_group (LfFound *found, GPtrArray *paths, gboolean *found_one, GError **error
       g_ptr_array_new_with_free_func ((GDestroyNotify) lf_container_close);
   g_autoptr (GPtrArray) dicts = NULL;
   g_autoptr (GError) reason = NULL;
-  LfModelPart *part = NULL;
+  LfModelPart *part = NULL, *encoder = NULL;
   const char *description;
   guint i;
 
@@ -324,13 +352,15 @@ add_group (LfFound *found, GPtrArray *paths, gboolean *found_one, GError **error
   } else {
     dicts = list_dicts (g_ptr_array_index (group, 0));
     for (i = 0; i < dicts->len && !part && !reason; i++)
-      part = make_part (found, group, g_ptr_array_index (dicts, i), &reason);
+      part = make_part (found, group, g_ptr_array_index (dicts, i), &encoder, &reason);
     if (reason) {
       g_propagate_error (error, g_steal_pointer (&reason));
       return FALSE;
     }
     if (part)
       g_ptr_array_add (found->parts, part);
+    if (encoder)
+      g_ptr_array_add (found->parts, encoder);
     *found_one = part != NULL;
   }
   if (*found_one)

@@ -75,13 +75,22 @@ lf_sampler_chunk (
   LfCache *cache = state->cache;
   const LfBackendOps *ops = cache->backend->ops;
   gsize count = cache->current * cache->latent_floats;
+  gsize held = sampler->n_held * cache->latent_floats;
+  gboolean given = sampler->n_held == cache->current;
   gint j;
 
   noise (user_data, 0, sampler->x, count);
-  for (j = 0; j < sampler->n_steps; j++) {
+  if (held) {
+    ops->copy (state->q, sampler->noise, sampler->x, held * sizeof (float));
+    ops->mix_noise (state->q, sampler->x, sampler->held, sampler->noise, sampler->levels[0], held);
+    ops->copy (state->q, sampler->clean, sampler->held, held * sizeof (float));
+  }
+  for (j = 0; j < sampler->n_steps && !given; j++) {
     if (!lf_transformer_forward (state, sampler->x, j, sampler->flow, cancellable))
       return FALSE;
     ops->denoise (state->q, sampler->clean, sampler->x, sampler->flow, sampler->levels[j], count);
+    if (held)
+      ops->copy (state->q, sampler->clean, sampler->held, held * sizeof (float));
     if (j + 1 < sampler->n_steps) {
       noise (user_data, j + 1, sampler->noise, count);
       ops->mix_noise (

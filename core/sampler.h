@@ -22,6 +22,9 @@ typedef struct
   gint n_steps;
   double levels[LF_MAX_STEPS];
   float *x, *clean, *flow, *noise; /* (max_frames, Z, H, W) f32 */
+  const float *held; /* what the first frames of the chunk are to be, (n_held, Z, H, W); their
+                        count is 0 where all are free */
+  gint n_held;
   void *memory;
   gsize bytes;
 } LfSampler;
@@ -34,7 +37,9 @@ LfSampler *lf_sampler_new (LfTransformerState *state, const LfModelConfig *confi
 void lf_sampler_free (LfSampler *sampler);
 
 /* Makes the chunk that lf_transformer_begin has prepared: every denoising step, then the
- * clean pass that writes the cache, then the commit. The clean latents (F, Z, H, W) are
+ * clean pass that writes the cache, then the commit. Held frames are given to each step with its
+ * noise level, so that the others are made to go with them (replacement, as in RePaint, Lugmayr et
+ * al., arXiv 2201.09865); a chunk all of whose frames are held has the clean pass alone. The clean latents (F, Z, H, W) are
  * in sampler->clean. FALSE if cancelled: nothing is committed then. */
 gboolean lf_sampler_chunk (
     LfSampler *sampler, LfNoiseFunc noise, gpointer user_data, GCancellable *cancellable);

@@ -53,6 +53,9 @@ struct _LfStream
   gboolean blended; /* the chunk at work has had its step of the blend */
   guint prompt_serial;
 
+  float *start;       /* backend memory: the first latent, */
+  gboolean has_start; /* where the video starts from a picture */
+
   guint8 *frames; /* backend memory: pictures of decode_frames latents */
   void *memory;
   gsize bytes;
@@ -334,6 +337,8 @@ lay_out (LfStream *s, LfArena *arena)
   s->text_from = lf_arena_take (arena, text);
   s->text_to = lf_arena_take (arena, text);
   s->frames = lf_arena_take (arena, s->layout.size * 4 * s->decode_frames);
+  if (s->has_start)
+    s->start = lf_arena_take (arena, s->state->cache->latent_floats * sizeof (float));
 }
 
 static gboolean
@@ -350,6 +355,23 @@ open_memory (LfStream *s, GError **error)
   arena = (LfArena){s->memory, 0};
   lay_out (s, &arena);
   s->pool = picture_pool_new (s->layout.size * s->model->info.chunk_pictures);
+  return TRUE;
+}
+
+/* The picture that the video starts from becomes its first latent, once for all restarts. */
+static gboolean
+take_start (LfStream *s, const guint8 *rgb, GCancellable *cancellable, GError **error)
+{
+  gsize count = s->state->cache->latent_floats;
+  g_autofree float *latent = s->has_start ? g_new (float, count) : NULL;
+
+  if (!s->has_start)
+    return TRUE;
+  if (!lf_model_encode_picture (s->model, s->decoder_q, rgb, s->layout.height, s->layout.width,
+          latent, cancellable, error))
+    return FALSE;
+  s->model->backend->ops->upload (s->q, s->start, latent, count * sizeof (float));
+  s->sampler->held = s->start;
   return TRUE;
 }
 
@@ -383,8 +405,10 @@ lf_stream_new (
   s->seed = c.seed;
   s->blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
+  s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
       || g_cancellable_set_error_if_cancelled (cancellable, error)
+      || !take_start (s, c.start_picture, cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
   s->prompt_serial = 0;
@@ -476,6 +500,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (state->sparse.enabled)
     state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,
         state->sparse.target, state->sparse.base, state->cache->window);
+  s->sampler->n_held = s->has_start && s->index == 0;
   if ((s->recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
       || !lf_sampler_chunk (s->sampler, philox_noise, s, cancellable))
     return ops->wait (s->q, error) && cancelled (error);

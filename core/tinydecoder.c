@@ -149,7 +149,6 @@ tiny_clear (gpointer net)
 static void
 tiny_load (LfLoader *loader, LfDecoder *decoder)
 {
-  static const char *const ignore[] = {"encoder.", NULL};
   LfTinyDecoder *tiny = decoder->net;
   gint64 shape[LF_MAX_DIMS];
   gint last = last_layer (loader), space = 1, time = 1, ndim, C, i;
@@ -178,7 +177,7 @@ tiny_load (LfLoader *loader, LfDecoder *decoder)
     if (tiny->layers[i].kind == LAYER_UPSAMPLE)
       lf_decoder_fail (loader, "an enlargement has no convolution behind it");
   lf_decoder_check_scale (loader, MIN (space, 1024), time);
-  lf_loader_finish (loader, ignore);
+  lf_loader_finish (loader, NULL);
 }
 
 /* --------------------------------------------------------------- decoding */

@@ -8,7 +8,7 @@ import reference
 @torch.no_grad()
 def main():
     torch.manual_seed(0)
-    transformer, text, _, decoder = nets.build(1024)
+    transformer, text, encoder, decoder = nets.build(1024)
     for m in (transformer, text):
         for p in m.parameters():
             p.add_(torch.randn_like(p) * 0.03)
@@ -57,6 +57,9 @@ def main():
 
     latents = torch.randn(1, 3, 16, *nets.GRID)
     compare("decoder", decoder(latents)[0].clamp(0, 1), reference.TinyDecoder(decoder.state_dict()).decode(latents[0]))
+    picture = torch.rand(3, 8 * nets.GRID[0], 8 * nets.GRID[1])
+    compare("encoder, first picture", encoder(picture[None, None])[0, 0],
+            reference.encode_picture(encoder.state_dict(), picture))
     for name, error in worst.items():
         print(f"{name:28} largest difference {error:.1e}")
     assert max(worst.values()) < 1e-4

@@ -214,12 +214,11 @@ def print_marks(marks, title):
 class Codec:
     """Encoder and decoder of the shipped model, there and back."""
 
-    def __init__(self, encoder, model, device):
+    def __init__(self, model, device):
         self.encoder, self.decoder = nets.Encoder().to(device).eval(), nets.TinyDecoder().to(device).eval()
-        pick = lambda path, name: {k[len(name) + 1:]: v.float() for k, v in load_file(path).items()
-                                   if k.startswith(name + ".")}
-        self.encoder.load_state_dict(pick(encoder, "encoder"))
-        self.decoder.load_state_dict(pick(model, "decoder"))
+        state = load_file(model)
+        for name, net in (("encoder", self.encoder), ("decoder", self.decoder)):
+            net.load_state_dict({k[len(name) + 1:]: v.float() for k, v in state.items() if k.startswith(name + ".")})
 
     @torch.no_grad()
     def __call__(self, video, noise=0.0, split=8):
@@ -235,7 +234,7 @@ class Codec:
 
 def codec_of(a, device):
     try:
-        return Codec(a.encoder, a.model, device)
+        return Codec(a.model, device)
     except (OSError, RuntimeError) as error:
         print(f"without clips through the codec: {str(error).splitlines()[0]}")
 
@@ -388,7 +387,6 @@ def main():
     for name, value in (("batch", 128), ("clips", 24576), ("first", 1024), ("renew", 64), ("check-clips", 512)):
         a.add_argument("--" + name, type=int, default=value)
     a.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    a.add_argument("--encoder", default=os.path.join(HERE, "encoder.safetensors"))
     a.add_argument("--model", default=os.path.join(HERE, "lightforce-default.safetensors"))
     a = a.parse_args()
     device = torch.device(a.device)

@@ -3,18 +3,22 @@
     python3 models/golden.py --out tests/data/default-model.safetensors
 
 The first three chunks of one prompt: inputs, the chosen blocks of each chunk's first pass, and
-the clean latents. The weights stay in the model: lightforce-golden takes them with --weights.
+the clean latents; beside it, in default-encoder.safetensors, the latent of a picture. The weights
+stay in the model: lightforce-golden takes them with --weights.
 """
 import argparse
 import json
 import os
+import random
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import captions
 import reference
 import tokenizer
+import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHUNKS = 3
@@ -22,6 +26,17 @@ CHUNKS = 3
 
 def part(state, name):
     return {k[len(name) + 1:]: v.float() for k, v in state.items() if k.startswith(name + ".")}
+
+
+def encoder_case(state, path):
+    """A rendered picture, cut to a size that is none of the model's."""
+    code = torch.rand(1, world.CODES, generator=torch.Generator().manual_seed(1))
+    scenes = world.Scenes([captions.sample_test(random.Random(1))], code, "cpu")
+    picture = (world.render(scenes, torch.zeros(1, 1))[0, 0, :, 56:128, 60:180] * 255).round().byte()
+    latent = reference.encode_picture(part(state, "encoder"), picture / 255)
+    save_file({"in.picture": picture.permute(1, 2, 0).contiguous(), "out.latent": latent.contiguous()}, path,
+              {"case": "encoder", "config": "{}"})
+    os.chmod(path, 0o644)
 
 
 def main():
@@ -60,6 +75,7 @@ def main():
     config.update(height=shape[2], width=shape[3], chunks=CHUNKS)
     save_file(tensors, a.out, {"case": "generator", "config": json.dumps(config)})
     os.chmod(a.out, 0o644)
+    encoder_case(state, os.path.join(os.path.dirname(a.out), "default-encoder.safetensors"))
     print(f"{a.out}: {os.path.getsize(a.out) / 1e6:.2f} MB")
 
 

@@ -408,7 +408,8 @@ def sparsity_of(chunk, target=None, base=None):
 
 # ------------------------------------------------------------------ autoencoder
 class Encoder(nn.Module):
-    """Four pictures to one latent frame, without memory.  Only training needs it."""
+    """Four pictures to one latent frame, without memory.  Training needs it, and a video that starts
+    from a picture."""
 
     def __init__(self, z=16, width=(64, 96, 128)):
         super().__init__()

@@ -26,8 +26,10 @@ def metadata():
 
 
 def pack(parts, spm_model, path):
-    """parts: {"transformer": state dict, "text_encoder": ..., "decoder": ...}."""
-    tensors = {f"{part}.{name}": value.detach().to("cpu", torch.bfloat16).contiguous()
+    """parts: {"transformer": state dict, "text_encoder": ..., "decoder": ..., "encoder": ...}."""
+    # Latents are what the encoder says: it stays as training saved it, which may go on from here.
+    dtype = lambda part: torch.float16 if part == "encoder" else torch.bfloat16
+    tensors = {f"{part}.{name}": value.detach().to("cpu", dtype(part)).contiguous()
                for part, weights in parts.items() for name, value in weights.items()}
     tensors["tokenizer.model"] = torch.frombuffer(bytearray(spm_model), dtype=torch.uint8)
     temporary = path + ".new"
@@ -46,15 +48,15 @@ def main():
         for name in sorted(glob.glob(os.path.join(a.source, "model-*.safetensors"))):
             state.update(load_file(name))
         parts = {p: {k[len(p) + 1:]: v for k, v in state.items() if k.startswith(p + ".")}
-                 for p in ("transformer", "text_encoder", "decoder")}
+                 for p in ("transformer", "text_encoder", "decoder", "encoder")}
         spm_model = bytes(state["tokenizer.model"].tolist())
     else:
         torch.manual_seed(0)
         spm_model = tokenizer.train()
         vocab = tokenizer.Tokenizer(spm_model, 64).sp.vocab_size()
-        transformer, text, _, decoder = nets.build(vocab)
+        transformer, text, encoder, decoder = nets.build(vocab)
         parts = dict(transformer=transformer.state_dict(), text_encoder=text.state_dict(),
-                     decoder=decoder.state_dict())
+                     decoder=decoder.state_dict(), encoder=encoder.state_dict())
     pack(parts, spm_model, a.out)
     print(f"{a.out}: {os.path.getsize(a.out) / 1e6:.1f} MB")
 

@@ -279,6 +279,25 @@ class Generator:
         return clean
 
 
+# -------------------------------------------------------------- picture encoder
+def encode_picture(w, picture):
+    """Picture [3, H, W] in [0, 1] -> the first latent frame [Z, H/8, W/8] of a stream.
+
+    A latent frame is made of four pictures; the first one of a stream stands for all of its.
+    """
+    def conv(x, name, **how):
+        return F.conv2d(x, w[name + ".weight"], w[name + ".bias"], **how)
+
+    def residual(x, name):
+        return x + conv(F.silu(conv(x, name + ".0", padding=1)), name + ".2", padding=1)
+
+    x = F.pixel_unshuffle(picture.repeat(4, 1, 1)[None] * 2 - 1, 2)
+    x = F.silu(conv(x, "stem", padding=1))
+    x = residual(F.silu(conv(x, "down1", stride=2, padding=1)), "body1.0")
+    x = residual(F.silu(conv(x, "down2", stride=2, padding=1)), "body2.0")
+    return conv(residual(x, "body2.1"), "out")[0]
+
+
 # ----------------------------------------------------------- tiny video decoder
 class TinyDecoder:
     """TAEHV (taew2_1): 2-D convolutions with one frame of memory per block.

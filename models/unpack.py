@@ -1,4 +1,4 @@
-"""Make of the packed model and its encoder a folder that train.py --resume goes on from.
+"""Make of the packed model a folder that train.py --resume goes on from.
 
     python3 models/unpack.py --out DIR
 """
@@ -13,14 +13,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("--model", default=os.path.join(HERE, "lightforce-default.safetensors"))
-    a.add_argument("--encoder", default=os.path.join(HERE, "encoder.safetensors"))
     a.add_argument("--out", required=True)
     a = a.parse_args()
     os.makedirs(a.out, exist_ok=True)
     state = load_file(a.model)
     tokens = state.pop("tokenizer.model")
-    save_file({k: v.half() for k, v in state.items()}, os.path.join(a.out, "model-0.safetensors"))
-    save_file(dict(load_file(a.encoder), **{"tokenizer.model": tokens}), os.path.join(a.out, "model-1.safetensors"))
+    save_file(dict({k: v.half() for k, v in state.items()}, **{"tokenizer.model": tokens}),
+              os.path.join(a.out, "model-0.safetensors"))
 
 
 if __name__ == "__main__":

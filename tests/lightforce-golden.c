@@ -2,8 +2,8 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Each case is a safetensors file: metadata "case" (generator, decoder, tiny-decoder or
- * text-encoder) and "config" (JSON), tensors "w.*" (weights), "in.*" and "out.*"; or a JSON
+ * Each case is a safetensors file: metadata "case" (generator, decoder, tiny-decoder,
+ * encoder or text-encoder) and "config" (JSON), tensors "w.*" (weights), "in.*" and "out.*"; or a JSON
  * file, a table of Chunk-Aware Growth.
  */
 #include <json-glib/json-glib.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/decoder.h"
+#include "core/encoder.h"
 #include "core/modelfiles.h"
 #include "core/sampler.h"
 #include "core/sparsity.h"
@@ -448,6 +449,34 @@ run_decoder (Case *c, GError **error)
   return compare (c, pictures, count, error, "out.pictures");
 }
 
+/* One picture, (H, W, 3) bytes. */
+static gboolean
+run_encoder (Case *c, GError **error)
+{
+  const LfTensorInfo *in = lf_container_find (c->file, "in.picture");
+  g_autoptr (LfEncoder) encoder = NULL;
+  g_autofree guint8 *picture = NULL;
+  g_autofree float *latent = NULL;
+  gint64 count;
+
+  if (!in || in->ndim != 3 || in->dtype != LF_DTYPE_U8 || in->shape[2] != 3) {
+    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "tensor in.picture is no picture");
+    return FALSE;
+  }
+  if (!open_weights (c, LF_PART_ENCODER, error))
+    return FALSE;
+  encoder = lf_encoder_load (&c->loader, error);
+  if (!encoder)
+    return FALSE;
+  picture = g_malloc (in->count);
+  count = lf_encoder_get_latent_channels (encoder) * in->shape[0] * in->shape[1] / 64;
+  latent = g_new (float, count);
+  return lf_container_read (c->file, in, 0, in->count, LF_DTYPE_U8, picture, error)
+         && lf_encoder_encode (
+             encoder, c->q, picture, in->shape[0], in->shape[1], latent, NULL, error)
+         && compare (c, latent, count, error, "out.latent");
+}
+
 static gboolean
 run_text_encoder (Case *c, GError **error)
 {
@@ -558,6 +587,8 @@ run_case (Case *c, GError **error)
     return run_generator (c, error);
   if (g_str_equal (c->name, "decoder") || g_str_equal (c->name, "tiny-decoder"))
     return run_decoder (c, error);
+  if (g_str_equal (c->name, "encoder"))
+    return run_encoder (c, error);
   if (g_str_equal (c->name, "text-encoder"))
     return run_text_encoder (c, error);
   g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "unknown case \"%s\"", c->name);

@@ -8,7 +8,8 @@
 #include "core/modelparts.h"
 #include "modelcheck.h"
 
-static const char *const part_names[LF_N_PARTS] = {"transformer", "text encoder", "decoder"};
+static const char *const part_names[LF_N_PARTS] = {
+    "transformer", "text encoder", "decoder", "encoder"};
 
 static LfModelOptions options;
 static char **arguments;
@@ -82,7 +83,7 @@ print_sizes (const LfModelConfig *c, LfPart part)
   else if (part == LF_PART_TEXT_ENCODER)
     g_print ("  width %d, %d heads, %d layers, feed-forward %d, %d words\n", c->text.dim,
         c->text.heads, c->text.layers, c->text.ffn_dim, c->text.vocab);
-  else
+  else if (part == LF_PART_DECODER)
     g_print ("  %s, %d latent channels\n", c->decoder.kind == LF_DECODER_WAN ? "Wan VAE" : "TAEHV",
         c->decoder.z);
 }
@@ -97,8 +98,9 @@ print_part (LfModelFiles *files, LfPart part)
   gboolean ok;
 
   if (!lf_model_files_has (files, part)) {
-    g_print ("%s: missing\n", part_names[part]);
-    return FALSE;
+    g_print ("%s: %s\n", part_names[part],
+        part == LF_PART_ENCODER ? "none: no video starts from a picture" : "missing");
+    return part == LF_PART_ENCODER;
   }
   ok = lf_check_part (files, part, &parameters, &error);
   types = describe_types (files, part);

@@ -18,7 +18,7 @@
 static char *transformer, *text_encoder, *tokenizer, *decoder, *dtype_name;
 static volatile sig_atomic_t interrupted;
 
-static const char *const prefixes[] = {"transformer.", "text_encoder.", "decoder."};
+static const char *const prefixes[] = {"transformer.", "text_encoder.", "decoder.", "encoder."};
 
 /* One tensor of the file to be. */
 typedef struct
@@ -241,13 +241,16 @@ done:
 static gboolean
 check_model (LfModelFiles *files, GError **error)
 {
-  static const char *const words[LF_N_PARTS] = {"transformer", "text encoder", "decoder"};
+  static const char *const words[LF_N_PARTS] = {
+      "transformer", "text encoder", "decoder", "encoder"};
   static gboolean (*const fits[]) (LfModelFiles *, GError **) = {
       lf_check_text, lf_check_decoder, lf_check_tokenizer};
   guint64 parameters;
   guint i;
 
   for (i = 0; i < LF_N_PARTS; i++) {
+    if (!lf_model_files_has (files, i) && i == LF_PART_ENCODER)
+      continue; /* few need it */
     if (!lf_model_files_has (files, i))
       fprintf (stderr, "lightforce-pack: warning: there is no %s\n", words[i]);
     else if (!lf_check_part (files, i, &parameters, error))

@@ -5,6 +5,7 @@
 #include "modelcheck.h"
 
 #include "core/decoder.h"
+#include "core/encoder.h"
 #include "core/text.h"
 #include "core/transformer.h"
 
@@ -27,15 +28,18 @@ lf_check_part (LfModelFiles *files, LfPart part, guint64 *parameters, GError **e
   g_autoptr (LfTransformer) transformer = NULL;
   g_autoptr (LfTextEncoder) text = NULL;
   g_autoptr (LfDecoder) decoder = NULL;
+  g_autoptr (LfEncoder) encoder = NULL;
 
   if (part == LF_PART_TRANSFORMER)
     transformer = lf_transformer_load (&loader, error);
   else if (part == LF_PART_TEXT_ENCODER)
     text = lf_text_encoder_load (&loader, error);
-  else
+  else if (part == LF_PART_DECODER)
     decoder = lf_decoder_load (&loader, error);
+  else
+    encoder = lf_encoder_load (&loader, error);
   *parameters = loader.parameters;
-  return transformer || text || decoder;
+  return transformer || text || decoder || encoder;
 }
 
 gboolean

@@ -90,6 +90,15 @@ for stage in range(3):
     i += 3
 conv("22", 3, widths[3], 3)
 w[t + "22.bias"] += 0.5
+
+t = "encoder."
+conv("stem", 16, 48, 3)
+conv("down1", 12, 16, 4)
+conv("down2", 16, 12, 4)
+for name, n in (("body1.0", 12), ("body2.0", 16), ("body2.1", 16)):
+    conv(name + ".0", n, n, 3)
+    conv(name + ".2", n, n, 3)
+conv("out", Z, 16, 1)
 w["tokenizer.model"] = torch.frombuffer(bytearray(tokenizer), dtype=torch.uint8)
 
 config = {

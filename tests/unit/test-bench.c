@@ -236,7 +236,7 @@ test_shapes (void)
   static const struct
   {
     const char *preset, *decoder;
-    double parameters[LF_N_PARTS];
+    double parameters[LF_PART_ENCODER];
   } cases[] = {
       {"wan-1.3b", "full", {1.419e9, 5.681e9, 73.3e6}},
       {"wan-14b", "tiny", {14.289e9, 5.681e9, 9.84e6}},
@@ -257,7 +257,7 @@ test_shapes (void)
     g_assert_true (lf_model_files_is_random (files));
     g_assert_cmpint (lf_model_files_get_config (files)->width, ==, 768);
     g_assert_cmpint (lf_model_files_get_config (files)->window, ==, 21);
-    for (part = 0; part < LF_N_PARTS; part++) {
+    for (part = 0; part < LF_PART_ENCODER; part++) {
       double n = examine (files, part, be);
 
       g_test_message ("%s, %s: %.0f", cases[i].preset, cases[i].decoder, n);

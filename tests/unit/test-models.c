@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "core/model.h"
 #include "core/modelconfig.h"
 #include "scratch.h"
 
@@ -49,6 +50,26 @@ test_published_directory (void)
 
   other = open_files (path, &options);
   g_assert_cmpint (lf_model_files_get_config (other)->decoder.kind, ==, LF_DECODER_TINY);
+}
+
+/* A decoder's file may come without its encoder, or with a part of one. */
+static void
+test_no_encoder (void)
+{
+  g_autofree char *path = golden_path ("torch");
+  LfModelOptions options = {.backend = "cpu"};
+  LfModelFiles *files = open_files (path, NULL);
+  g_autoptr (GError) error = NULL;
+  g_autoptr (LfModel) model = lf_model_load_files (files, &options, NULL, NULL, NULL, &error);
+  guint8 picture[3 * 64] = {0};
+  float latent[4];
+
+  g_assert_no_error (error);
+  g_assert_false (lf_model_get_info (model)->has_encoder);
+  g_assert_false (lf_model_encode_picture (model, NULL, picture, 8, 8, latent, NULL, &error));
+  g_test_message ("%s", error->message);
+  g_assert_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED);
+  g_assert_nonnull (strstr (error->message, "Wan2.1_VAE.pth has no encoder"));
 }
 
 /* Copies the tensors of a golden case to a safetensors file, names changed by `rename`. */
@@ -418,6 +439,7 @@ main (int argc, char **argv)
   g_test_init (&argc, &argv, NULL);
   g_test_add_func ("/models/fp8-scales", test_fp8_scales);
   g_test_add_func ("/models/published-directory", test_published_directory);
+  g_test_add_func ("/models/no-encoder", test_no_encoder);
   g_test_add_func ("/models/layouts", test_layouts);
   g_test_add_func ("/models/bad-directories", test_bad_directories);
   g_test_add_func ("/models/wrong-tensors", test_wrong_tensors);

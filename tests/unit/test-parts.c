@@ -214,12 +214,14 @@ test_decoders (Place *place, gconstpointer data)
   g_assert_cmpuint (lf_model_files_get_problems (files)->len, ==, 0);
   g_assert_cmpint (lf_model_files_get_config (files)->decoder.z, ==, 16);
   names = lf_model_files_list (files, LF_PART_DECODER);
-  g_assert_cmpuint (names->len, ==, 3); /* its encoder does not count */
+  g_assert_cmpuint (names->len, ==, 3);                  /* its encoder is a part of its own */
+  assert_from (files, LF_PART_ENCODER, "b.safetensors"); /* out of the same file */
 
   options.decoder = tiny;
   other = open_model (place, ".", &options);
   g_assert_cmpint (lf_model_files_get_config (other)->decoder.kind, ==, LF_DECODER_TINY);
   g_assert_cmpuint (lf_model_files_get_aside (other)->len, ==, 0);
+  assert_from (other, LF_PART_ENCODER, "a.safetensors"); /* it has none, but others there do */
 }
 
 static void
