@@ -12,6 +12,10 @@ classify (const GError *error, gboolean running, GQuark *domain, gint *code)
 {
   *domain = running ? GST_STREAM_ERROR : GST_RESOURCE_ERROR;
   *code = running ? (gint) GST_STREAM_ERROR_FAILED : (gint) GST_RESOURCE_ERROR_OPEN_READ;
+  if (error->domain == GST_CORE_ERROR) {
+    *domain = error->domain;
+    *code = error->code;
+  }
   if (error->domain != LF_ERROR)
     return;
   switch ((LfError) error->code) {

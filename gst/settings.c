@@ -41,6 +41,7 @@ enum
   PROP_PROMPT_FILE,
   PROP_FLUSH_ON_PROMPT,
   PROP_PROMPT_IN_TAGS,
+  PROP_START_IMAGE,
   PROP_LAST
 };
 
@@ -143,6 +144,7 @@ lf_src_settings_clear (LfSrcSettings *settings)
   g_clear_pointer (&settings->decoder, g_free);
   g_clear_pointer (&settings->prompt, g_free);
   g_clear_pointer (&settings->prompt_file, g_free);
+  g_clear_pointer (&settings->start_image, g_free);
 }
 
 void
@@ -156,6 +158,7 @@ lf_src_settings_copy (LfSrcSettings *to, const LfSrcSettings *from)
   to->decoder = g_strdup (from->decoder);
   to->prompt = g_strdup (from->prompt);
   to->prompt_file = g_strdup (from->prompt_file);
+  to->start_image = g_strdup (from->start_image);
 }
 
 static void
@@ -290,6 +293,12 @@ install_prompt_properties (GObjectClass *object_class)
           "Put the prompt's text into the stream's tags, from where it gets into files; its hash "
           "is there in any case",
           FALSE, FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_START_IMAGE,
+      g_param_spec_string ("start-image", "Start image",
+          "File (path or URI) whose first picture the video starts from, scaled to fill the frame "
+          "and cut at the sides: anything that GStreamer decodes; the model must have an encoder "
+          "(NULL: starts from the prompt alone)",
+          NULL, FLAGS | READY));
 }
 
 static void
@@ -357,6 +366,8 @@ string_member (LfSrcSettings *s, guint id)
       return &s->prompt;
     case PROP_PROMPT_FILE:
       return &s->prompt_file;
+    case PROP_START_IMAGE:
+      return &s->start_image;
     default:
       return NULL;
   }
@@ -533,9 +544,20 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
   }
 }
 
+/* The file on this machine that a path or URI names, or NULL. */
+static char *
+local_file (const char *location)
+{
+  if (location == NULL || !*location)
+    return NULL;
+  return gst_uri_is_valid (location) ? g_filename_from_uri (location, NULL, NULL)
+                                     : g_strdup (location);
+}
+
 char *
 lf_src_settings_find_missing (const LfSrcSettings *settings)
 {
+  g_autofree char *image = local_file (settings->start_image);
   const struct
   {
     const char *property, *path;
@@ -554,6 +576,10 @@ lf_src_settings_find_missing (const LfSrcSettings *settings)
       return g_strdup_printf (
           _ ("The property %s is \"%s\", and there is no such file or directory."),
           files[i].property, files[i].path);
+  /* what is no regular file, a named pipe for one, could keep its reader for ever */
+  if (image && !g_file_test (image, G_FILE_TEST_IS_REGULAR))
+    return g_strdup_printf (_ ("The property start-image is \"%s\", and there is no such file."),
+        settings->start_image);
   if (settings->model == NULL && !g_file_test (path, G_FILE_TEST_EXISTS))
     return g_strdup_printf (
         _ ("The default model \"%s\" is not there: set the property model or the "

@@ -67,7 +67,7 @@ typedef struct
   gint window, sink;
   LfPromptSwitch prompt_switch;
   guint blend_chunks;
-  char *prompt_file;
+  char *prompt_file, *start_image;
   gboolean flush_on_prompt, prompt_in_tags;
 } LfSrcSettings;
 

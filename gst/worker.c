@@ -4,6 +4,8 @@
  */
 #include "gst/worker.h"
 
+#include "gst/startimage.h"
+
 struct _LfSrcWorker
 {
   GThread *thread;
@@ -111,6 +113,8 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
   LfStream *stream;
   guint64 seed;
   g_autoptr (GCancellable) cancellable = NULL;
+  g_autofree guint8 *picture = NULL;
+  const char *start_image = worker->start.start_image;
   GError *error = NULL;
 
   g_mutex_lock (&worker->lock);
@@ -130,7 +134,12 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     config.seed = seed;
     config.width = worker->width;
     config.height = worker->height;
-    stream = lf_stream_new (model, &config, cancellable, &error);
+    stream = NULL;
+    if (start_image && *start_image && !picture)
+      picture = lf_start_image_load (start_image, config.width, config.height, cancellable, &error);
+    config.start_picture = picture;
+    if (!error)
+      stream = lf_stream_new (model, &config, cancellable, &error);
   } while (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)
            && g_cancellable_is_cancelled (cancellable));
   if (stream == NULL)

@@ -366,6 +366,7 @@ GST_START_TEST (test_set_and_get)
       {"window", {"-2", "2147483647"}},
       {"sink", {"-2", "2147483647"}},
       {"prompt-file", {"/a", "b"}},
+      {"start-image", {"/a.png", "file:///b"}},
       {"flush-on-prompt", {"true", "false"}},
       {"prompt-in-tags", {"true", "false"}},
       {"is-live", {"true", "false"}},

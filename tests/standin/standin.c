@@ -17,6 +17,7 @@ struct _LfStream
   LfModel *model;
   LfStreamConfig config;
   char *prompt;
+  guint8 *start; /* (height, width, 3): the first picture, or NULL */
   guint64 index, picture;
   LfStats stats;
 };
@@ -303,6 +304,7 @@ lf_stream_new (
   record.opens++;
   record.config = *config;
   record.config.prompt = NULL;
+  record.config.start_picture = NULL;
   record.sparse = config->sparse;
   record.prompt_switch = config->prompt_switch;
   g_mutex_unlock (&mutex);
@@ -316,6 +318,9 @@ lf_stream_new (
   stream->model = lf_model_ref (model);
   stream->config = *config;
   stream->prompt = g_strdup (config->prompt);
+  stream->config.start_picture = NULL;
+  stream->start =
+      g_memdup2 (config->start_picture, (gsize) config->width * (gsize) config->height * 3);
   g_atomic_int_inc (&live);
   return stream;
 }
@@ -325,6 +330,7 @@ lf_stream_free (LfStream *stream)
 {
   lf_model_unref (stream->model);
   g_free (stream->prompt);
+  g_free (stream->start);
   g_free (stream);
   g_atomic_int_add (&live, -1);
 }
@@ -343,6 +349,12 @@ paint (LfStream *stream, Chunk *c, const Standin *now)
         guint32 rgb = now->solid ? now->color
                                  : standin_pixel (stream->config.seed, stream->prompt,
                                      stream->picture + (guint64) i, x, y);
+
+        if (stream->start && stream->picture + (guint64) i == 0) {
+          const guint8 *p = stream->start + 3 * (y * c->chunk.layout.width + x);
+
+          rgb = (guint32) p[0] << 16 | (guint32) p[1] << 8 | p[2];
+        }
 
         row[4 * x] = (guint8) (rgb >> 16);
         row[4 * x + 1] = (guint8) (rgb >> 8);
