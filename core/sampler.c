@@ -67,43 +67,56 @@ lf_sampler_free (LfSampler *sampler)
   g_free (sampler);
 }
 
+/* The clean pass that writes the cache, and the commit. */
+static gboolean
+commit (LfSampler *sampler, const float *clean, GCancellable *cancellable)
+{
+  LfTransformerState *state = sampler->state;
+  LfCache *cache = state->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gint j;
+
+  if (!lf_transformer_forward (state, clean, sampler->n_steps, NULL, cancellable))
+    return FALSE;
+  for (j = 0; j < cache->current; j++)
+    ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
+        clean + j * cache->latent_floats, cache->latent_floats * sizeof (float));
+  ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, sampler->n_steps));
+  lf_cache_commit (cache);
+  return TRUE;
+}
+
 gboolean
-lf_sampler_chunk (
-    LfSampler *sampler, LfNoiseFunc noise, gpointer user_data, GCancellable *cancellable)
+lf_sampler_chunk (LfSampler *sampler, gint given, LfNoiseFunc noise, gpointer user_data,
+    GCancellable *cancellable)
 {
   LfTransformerState *state = sampler->state;
   LfCache *cache = state->cache;
   const LfBackendOps *ops = cache->backend->ops;
   gsize count = cache->current * cache->latent_floats;
-  gsize held = sampler->n_held * cache->latent_floats;
-  gboolean given = sampler->n_held == cache->current;
+  float *clean = sampler->clean + given * cache->latent_floats;
   gint j;
 
   noise (user_data, 0, sampler->x, count);
-  if (held) {
-    ops->copy (state->q, sampler->noise, sampler->x, held * sizeof (float));
-    ops->mix_noise (state->q, sampler->x, sampler->held, sampler->noise, sampler->levels[0], held);
-    ops->copy (state->q, sampler->clean, sampler->held, held * sizeof (float));
-  }
-  for (j = 0; j < sampler->n_steps && !given; j++) {
+  for (j = 0; j < sampler->n_steps; j++) {
     if (!lf_transformer_forward (state, sampler->x, j, sampler->flow, cancellable))
       return FALSE;
-    ops->denoise (state->q, sampler->clean, sampler->x, sampler->flow, sampler->levels[j], count);
-    if (held)
-      ops->copy (state->q, sampler->clean, sampler->held, held * sizeof (float));
+    ops->denoise (state->q, clean, sampler->x, sampler->flow, sampler->levels[j], count);
     if (j + 1 < sampler->n_steps) {
       noise (user_data, j + 1, sampler->noise, count);
-      ops->mix_noise (
-          state->q, sampler->x, sampler->clean, sampler->noise, sampler->levels[j + 1], count);
+      ops->mix_noise (state->q, sampler->x, clean, sampler->noise, sampler->levels[j + 1], count);
     }
     ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, j));
   }
-  if (!lf_transformer_forward (state, sampler->clean, sampler->n_steps, NULL, cancellable))
-    return FALSE;
-  for (j = 0; j < cache->current; j++)
-    ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
-        sampler->clean + j * cache->latent_floats, cache->latent_floats * sizeof (float));
-  ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, sampler->n_steps));
-  lf_cache_commit (cache);
-  return TRUE;
+  return commit (sampler, clean, cancellable);
+}
+
+gboolean
+lf_sampler_give (LfSampler *sampler, const float *latents, GCancellable *cancellable)
+{
+  const LfCache *cache = sampler->state->cache;
+
+  cache->backend->ops->copy (sampler->state->q, sampler->clean, latents,
+      cache->current * cache->latent_floats * sizeof (float));
+  return commit (sampler, sampler->clean, cancellable);
 }

@@ -22,9 +22,6 @@ typedef struct
   gint n_steps;
   double levels[LF_MAX_STEPS];
   float *x, *clean, *flow, *noise; /* (max_frames, Z, H, W) f32 */
-  const float *held; /* what the first frames of the chunk are to be, (n_held, Z, H, W); their
-                        count is 0 where all are free */
-  gint n_held;
   void *memory;
   gsize bytes;
 } LfSampler;
@@ -36,13 +33,15 @@ void lf_sampler_timesteps (const LfModelConfig *config, double *timesteps);
 LfSampler *lf_sampler_new (LfTransformerState *state, const LfModelConfig *config, GError **error);
 void lf_sampler_free (LfSampler *sampler);
 
-/* Makes the chunk that lf_transformer_begin has prepared: every denoising step, then the
- * clean pass that writes the cache, then the commit. Held frames are given to each step with its
- * noise level, so that the others are made to go with them (replacement, as in RePaint, Lugmayr et
- * al., arXiv 2201.09865); a chunk all of whose frames are held has the clean pass alone. The clean latents (F, Z, H, W) are
- * in sampler->clean. FALSE if cancelled: nothing is committed then. */
-gboolean lf_sampler_chunk (
-    LfSampler *sampler, LfNoiseFunc noise, gpointer user_data, GCancellable *cancellable);
+/* Makes the frames that lf_transformer_begin has prepared: every denoising step, then the
+ * clean pass that writes the cache, then the commit. The clean latents (F, Z, H, W) are
+ * in sampler->clean, behind `given` frames of the same chunk that are there. FALSE if cancelled:
+ * nothing is committed then. */
+gboolean lf_sampler_chunk (LfSampler *sampler, gint given, LfNoiseFunc noise, gpointer user_data,
+    GCancellable *cancellable);
+
+/* The same where the clean latents are known: no denoising. */
+gboolean lf_sampler_give (LfSampler *sampler, const float *latents, GCancellable *cancellable);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfSampler, lf_sampler_free)
 G_END_DECLS

@@ -371,7 +371,6 @@ take_start (LfStream *s, const guint8 *rgb, GCancellable *cancellable, GError **
           latent, cancellable, error))
     return FALSE;
   s->model->backend->ops->upload (s->q, s->start, latent, count * sizeof (float));
-  s->sampler->held = s->start;
   return TRUE;
 }
 
@@ -482,6 +481,18 @@ cancelled (GError **error)
   return FALSE;
 }
 
+/* The picture's latent goes into the cache as a clean past of one frame, as every chunk of models
+ * with chunks of one frame does; the rest of the first chunk is made after it. */
+static gboolean
+give_start (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  lf_cache_reset (s->state->cache); /* of the same, where this chunk was cancelled before */
+  if (!lf_transformer_begin (s->state, 1, error))
+    return FALSE;
+  return lf_sampler_give (s->sampler, s->start, cancellable)
+         || (s->model->backend->ops->wait (s->q, error) && cancelled (error));
+}
+
 /* The latents of the next chunk; s->pending is set when they are there. */
 static gboolean
 generate (LfStream *s, GCancellable *cancellable, GError **error)
@@ -489,20 +500,20 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   LfTransformerState *state = s->state;
   const LfBackendOps *ops = s->model->backend->ops;
   gint64 start = g_get_monotonic_time ();
-  gint frames = s->model->info.chunk_frames;
+  gint frames = s->model->info.chunk_frames, given = s->has_start && s->index == 0;
   LfChunk *chunk;
 
   ops->mark (s->q, LF_NO_TAG);
   advance_text (s);
-  if (!lf_transformer_begin (state, frames, error))
+  if ((given && !give_start (s, cancellable, error))
+      || (frames > given && !lf_transformer_begin (state, frames - given, error)))
     return FALSE;
   state->sparsity = 0;
   if (state->sparse.enabled)
     state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,
         state->sparse.target, state->sparse.base, state->cache->window);
-  s->sampler->n_held = s->has_start && s->index == 0;
   if ((s->recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
-      || !lf_sampler_chunk (s->sampler, philox_noise, s, cancellable))
+      || (frames > given && !lf_sampler_chunk (s->sampler, given, philox_noise, s, cancellable)))
     return ops->wait (s->q, error) && cancelled (error);
   s->recache = s->blended = FALSE;
   if (!ops->wait (s->q, error))

@@ -271,7 +271,7 @@ make_chunk (Model *m, gboolean recache)
                                             sparse->target, sparse->base, m->state->cache->window);
   if (recache)
     g_assert_true (lf_transformer_recache (m->state, TRUE, NULL));
-  g_assert_true (lf_sampler_chunk (m->sampler, noise, m, NULL));
+  g_assert_true (lf_sampler_chunk (m->sampler, 0, noise, m, NULL));
   m->chunk++;
   return m->sampler->clean;
 }
