@@ -387,24 +387,13 @@ lf_model_encode (LfModel *model, LfQueue *q, const gint32 *ids, gint length, flo
 
 /* ---------------------------------------------------------------- pictures */
 
-gboolean
-lf_model_encode_picture (LfModel *model, LfQueue *q, const guint8 *rgb, gint height, gint width,
-    float *latent, GCancellable *cancellable, GError **error)
+static gboolean
+encode_picture (LfModel *model, LfBackend *backend, LfQueue *q, const guint8 *rgb, gint height,
+    gint width, float *latent, GCancellable *cancellable, GError **error)
 {
-  const char *path = lf_model_files_get_path (model->files, LF_PART_ENCODER);
+  LfLoader loader = lf_loader_make (model->files, LF_PART_ENCODER, backend, q);
   g_autoptr (LfEncoder) encoder = NULL;
-  LfLoader loader;
 
-  if (!path) {
-    const char *decoder = lf_model_files_get_path (model->files, LF_PART_DECODER);
-
-    g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-        "%s has no encoder, which a video that starts from a picture needs: put Wan2.1_VAE.pth or "
-        "lightvaew2_1.pth beside the transformer, or leave start-image empty",
-        decoder ? decoder : model->path);
-    return FALSE;
-  }
-  loader = lf_loader_make (model->files, LF_PART_ENCODER, model->decoder_backend, q);
   loader.cancellable = cancellable;
   encoder = lf_encoder_load (&loader, error);
   if (!encoder)
@@ -412,11 +401,41 @@ lf_model_encode_picture (LfModel *model, LfQueue *q, const guint8 *rgb, gint hei
   if (lf_encoder_get_latent_channels (encoder) != model->config->transformer.z) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
         "%s encodes to latents of %d channels, but %s takes %d: they belong to different models",
-        path, lf_encoder_get_latent_channels (encoder),
+        lf_model_files_get_path (model->files, LF_PART_ENCODER),
+        lf_encoder_get_latent_channels (encoder),
         lf_model_files_get_path (model->files, LF_PART_TRANSFORMER), model->config->transformer.z);
     return FALSE;
   }
   return lf_encoder_encode (encoder, q, rgb, height, width, latent, cancellable, error);
+}
+
+gboolean
+lf_model_encode_picture (LfModel *model, gint threads, const guint8 *rgb, gint height, gint width,
+    float *latent, GCancellable *cancellable, GError **error)
+{
+  LfBackend *backend = model->backend;
+  const char *decoder = lf_model_files_get_path (model->files, LF_PART_DECODER);
+  gboolean ok = FALSE;
+  LfQueue *q;
+
+  if (!lf_model_files_has (model->files, LF_PART_ENCODER)) {
+    g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+        "%s has no encoder, which a video that starts from a picture needs: put Wan2.1_VAE.pth or "
+        "lightvaew2_1.pth beside the transformer, or leave start-image empty",
+        decoder ? decoder : model->path);
+    return FALSE;
+  }
+  if (backend->precision != LF_PRECISION_FP32
+      && !(backend = lf_backend_open (backend->name, LF_PRECISION_FP32, error)))
+    return FALSE;
+  q = backend->ops->queue_new (backend, threads, error);
+  if (q) {
+    ok = encode_picture (model, backend, q, rgb, height, width, latent, cancellable, error);
+    backend->ops->queue_free (q);
+  }
+  if (backend != model->backend)
+    lf_backend_close (backend);
+  return ok;
 }
 
 /* ----------------------------------------------------------------- sharing */

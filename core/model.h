@@ -50,9 +50,9 @@ gboolean lf_model_encode (LfModel *model, LfQueue *q, const gint32 *ids, gint le
     float *embedding, GCancellable *cancellable, GError **error);
 
 /* The first latent (Z, height / 8, width / 8), on the host, of a video that starts from the picture
- * rgb (height, width, 3). Loads the encoder on `q`, a queue of the decoder's backend, and lets it go
- * again. */
-gboolean lf_model_encode_picture (LfModel *model, LfQueue *q, const guint8 *rgb, gint height,
+ * rgb (height, width, 3). Loads the encoder and lets it go again; it is one picture only, so that
+ * fp32 costs little wherever it is. `threads` as in LfStreamConfig. */
+gboolean lf_model_encode_picture (LfModel *model, gint threads, const guint8 *rgb, gint height,
     gint width, float *latent, GCancellable *cancellable, GError **error);
 
 /* Bytes of backend memory of all weights that stay there. */

@@ -360,15 +360,15 @@ open_memory (LfStream *s, GError **error)
 
 /* The picture that the video starts from becomes its first latent, once for all restarts. */
 static gboolean
-take_start (LfStream *s, const guint8 *rgb, GCancellable *cancellable, GError **error)
+take_start (LfStream *s, const LfStreamConfig *config, GCancellable *cancellable, GError **error)
 {
   gsize count = s->state->cache->latent_floats;
   g_autofree float *latent = s->has_start ? g_new (float, count) : NULL;
 
   if (!s->has_start)
     return TRUE;
-  if (!lf_model_encode_picture (s->model, s->decoder_q, rgb, s->layout.height, s->layout.width,
-          latent, cancellable, error))
+  if (!lf_model_encode_picture (s->model, config->threads, config->start_picture, config->height,
+          config->width, latent, cancellable, error))
     return FALSE;
   s->model->backend->ops->upload (s->q, s->start, latent, count * sizeof (float));
   return TRUE;
@@ -407,7 +407,7 @@ lf_stream_new (
   s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
       || g_cancellable_set_error_if_cancelled (cancellable, error)
-      || !take_start (s, c.start_picture, cancellable, error)
+      || !take_start (s, &c, cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
   s->prompt_serial = 0;

@@ -56,6 +56,16 @@
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * ## Starting from a picture
+ *
+ * With #LightforceSrc:start-image the video goes on from a picture: a file or URI of anything that
+ * GStreamer decodes, of a video its first picture. It is scaled to fill the frame, and what stands
+ * out on two sides is cut off evenly; marks of orientation (EXIF) are not heeded. The first frame is
+ * that picture as the model's autoencoder has it, a little softer. What follows is made from the
+ * prompt with the picture as its past: a prompt that describes the picture and says what happens
+ * goes on best. The beginning is the same after the signal restart and after seeks. A model whose
+ * files have no encoder says so in an error.
+ *
  * ## What a video was made from
  *
  * Every frame carries the custom meta `LightforceMeta` (see gst_buffer_get_custom_meta()) with the
@@ -92,6 +102,11 @@
  * gst-launch-1.0 lightforcesrc prompt-file=story.txt num-buffers=480 prompt-switch=blend ! videoconvert ! x264enc ! matroskamux ! filesink location=story.mkv
  * ]|
  * Follows a file with lines such as `00:00:07.500 snow falls on a city at night`.
+ *
+ * |[
+ * gst-launch-1.0 lightforcesrc start-image=ball.png prompt="a red ball bouncing on green hills" num-buffers=81 ! x264enc ! mp4mux ! filesink location=ball.mp4
+ * ]|
+ * Goes on from a picture.
  *
  * Since: 0.1
  */

@@ -66,7 +66,7 @@ test_no_encoder (void)
 
   g_assert_no_error (error);
   g_assert_false (lf_model_get_info (model)->has_encoder);
-  g_assert_false (lf_model_encode_picture (model, NULL, picture, 8, 8, latent, NULL, &error));
+  g_assert_false (lf_model_encode_picture (model, 1, picture, 8, 8, latent, NULL, &error));
   g_test_message ("%s", error->message);
   g_assert_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED);
   g_assert_nonnull (strstr (error->message, "Wan2.1_VAE.pth has no encoder"));
