@@ -433,7 +433,7 @@ load_conv (LfLoader *loader, LfConv *out, const char *prefix, gboolean folded)
     return;
   shape = ref.tensor->shape;
   if (ref.tensor->ndim < 4 || ref.tensor->ndim > 5 || ref.tensor->count == 0
-      || ref.tensor->count > G_MAXINT32 / 4) {
+      || ref.tensor->count > G_MAXINT32 / (folded ? 4 : 1)) {
     g_autofree char *text = shape_text (ref.tensor->ndim, shape);
 
     fail (loader, weight_name, "has shape %s, which is no convolution's", text);

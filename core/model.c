@@ -420,7 +420,8 @@ lf_model_encode_picture (LfModel *model, gint threads, const guint8 *rgb, gint h
 
   if (!lf_model_files_has (model->files, LF_PART_ENCODER)) {
     g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-        "%s has no encoder, which a video that starts from a picture needs: put Wan2.1_VAE.pth or "
+        "%s has no encoder that is known here, and a video that starts from a picture needs one: "
+        "put Wan2.1_VAE.pth or "
         "lightvaew2_1.pth beside the transformer, or leave start-image empty",
         decoder ? decoder : model->path);
     return FALSE;

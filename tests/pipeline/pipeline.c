@@ -268,6 +268,62 @@ GST_START_TEST (test_stop_anywhere)
 }
 GST_END_TEST;
 
+/* A video as RGB bytes; free with g_free. */
+static char *
+make_raw (const char *name, const char *properties, gsize *bytes)
+{
+  g_autofree char *path = g_build_filename (folder, name, NULL);
+  g_autofree char *line = g_strdup_printf ("lightforcesrc prompt=\"" PROMPT "\" %s ! "
+                                           "video/x-raw,format=RGB ! filesink location=%s",
+      properties, path);
+  char *data;
+
+  play (line);
+  fail_unless (g_file_get_contents (path, &data, bytes, NULL));
+  return data;
+}
+
+/* Mean squared difference of the bytes of two pictures. */
+static double
+difference (const char *a, const char *b, gsize bytes)
+{
+  double sum = 0;
+  gsize i;
+
+  for (i = 0; i < bytes; i++) {
+    double d = (guint8) a[i] - (double) (guint8) b[i];
+
+    sum += d * d;
+  }
+  return sum / (double) bytes;
+}
+
+/* The first picture is the one given, as near as encoder and decoder come to it, and the video goes
+ * on from there and not from where its seed would begin. */
+GST_START_TEST (test_start_image)
+{
+  g_autofree char *png = g_build_filename (folder, "start.png", NULL);
+  g_autofree char *write = g_strdup_printf ("lightforcesrc num-buffers=1 seed=5 prompt=\"" PROMPT
+                                            "\" ! videoconvert ! pngenc ! filesink location=%s",
+      png);
+  g_autofree char *with = g_strdup_printf ("num-buffers=9 seed=6 start-image=%s", png);
+  gsize bytes, nine, other;
+  g_autofree char *picture = make_raw ("a.rgb", "num-buffers=1 seed=5", &bytes);
+  g_autofree char *video = NULL, *plain = make_raw ("b.rgb", "num-buffers=9 seed=6", &other);
+  double first, last, without;
+
+  play (write);
+  video = make_raw ("c.rgb", with, &nine);
+  fail_unless (nine == 9 * bytes && other == nine);
+  first = difference (video, picture, bytes);
+  last = difference (video + 8 * bytes, picture, bytes);
+  without = difference (plain + 8 * bytes, picture, bytes);
+  GST_INFO ("first %g, last %g, without %g", first, last, without);
+  fail_unless (first < 200, "the first picture is %g away, less than 25 dB", first);
+  fail_unless (last < without, "%g from the picture, and %g without it", last, without);
+}
+GST_END_TEST;
+
 int
 main (int argc, char **argv)
 {
@@ -285,5 +341,6 @@ main (int argc, char **argv)
   tcase_add_test (tc, test_live);
   tcase_add_test (tc, test_scaled);
   tcase_add_test (tc, test_stop_anywhere);
+  tcase_add_test (tc, test_start_image);
   return gst_check_run_suite (suite, "pipeline", __FILE__);
 }
