@@ -508,6 +508,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if ((given && !give_start (s, cancellable, error))
       || (frames > given && !lf_transformer_begin (state, frames - given, error)))
     return FALSE;
+  state->dense = given;
   state->sparsity = 0;
   if (state->sparse.enabled)
     state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,

@@ -349,7 +349,7 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
       .rope = {NULL, s->rope_row, s->rope_column, s->ct, s->cr, s->cc, s->height, s->width},
       .slots = cache->fp8 ? cache->in_order : cache->visible,
       .clean = !flow,
-      .sparse = s->sparse.enabled && !dense && cache->past > 0};
+      .sparse = s->sparse.enabled && !s->dense && !dense && cache->past > 0};
 
   p.rope.time = chunk_rope (s, frames);
   if (p.sparse)

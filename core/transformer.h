@@ -80,6 +80,7 @@ typedef struct
   LfCache *cache;
   LfSparse sparse;
   double sparsity; /* of the chunk at work */
+  gboolean dense;  /* it attends to everything all the same: a first chunk that has a past */
   LfTraceFunc trace;
   gpointer trace_data;
 

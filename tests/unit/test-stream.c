@@ -294,6 +294,7 @@ test_start_picture (void)
     config.prompt = cases[i].prompt;
     config.seed = cases[i].seed;
     config.start_picture = picture;
+    config.sparse.keep_frames = config.sparse.keep_sink = config.sparse.keep_near = 0;
     stream = open_stream (model, &config);
     if (picture)
       memset (picture, 0, 64 * 96 * 3); /* it is not needed any more */
