@@ -266,6 +266,22 @@ make_picture (guint salt)
   return rgb;
 }
 
+typedef struct
+{
+  GCancellable *cancellable;
+  gint delay; /* microseconds */
+} CancelIn;
+
+static gpointer
+cancel_in (gpointer data)
+{
+  const CancelIn *in = data;
+
+  g_usleep (in->delay);
+  g_cancellable_cancel (in->cancellable);
+  return NULL;
+}
+
 /* The first picture is that of the given one's latent, whatever seed and prompt are; the others are
  * made. The same again is the same video, and so is a restart. */
 static void
@@ -319,6 +335,61 @@ test_start_picture (void)
     assert_differ (sums[i], sums[0]);
   for (i = 0; i < G_N_ELEMENTS (cases); i++)
     g_free (sums[i]);
+}
+
+/* In every mode the first picture is the same, and so is a chunk that was interrupted anywhere. */
+static void
+test_start_picture_modes (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autofree guint8 *picture = make_picture (3), *first = NULL;
+  gint mode;
+
+  for (mode = 0; mode < 6; mode++) {
+    g_autoptr (LfStream) stream = NULL;
+    g_autoptr (LfChunk) chunk = NULL, later = NULL;
+    g_autofree char *sum = NULL, *again = NULL;
+    LfStreamConfig config;
+    gint delay, cancelled = 0;
+
+    lf_stream_config_init (&config, model);
+    config.relative = mode % 2;
+    config.window = config.relative ? 9 : -1;
+    config.cache_fp8 = mode / 2 == 1;
+    config.sparse.enabled = mode / 2 != 2;
+    config.start_picture = picture;
+    stream = open_stream (model, &config);
+    chunk = next (stream);
+    later = next (stream);
+    g_assert_cmpint (chunk->n_pictures, ==, 9);
+    g_assert_cmpint (later->n_pictures, ==, 12);
+    if (first)
+      g_assert_cmpmem (first, chunk->layout.size, chunk->data, chunk->layout.size);
+    else
+      first = g_memdup2 (chunk->data, chunk->layout.size);
+    sum = checksum (chunk);
+    lf_stream_restart (stream, 0);
+    for (delay = 0; !again; delay += 200) {
+      g_autoptr (GCancellable) cancellable = g_cancellable_new ();
+      g_autoptr (GError) error = NULL;
+      g_autoptr (LfChunk) whole = NULL;
+      CancelIn in = {cancellable, delay};
+      GThread *thread = g_thread_new ("cancel", cancel_in, &in);
+
+      if (!delay)
+        g_cancellable_cancel (cancellable); /* once at least */
+      whole = lf_stream_next (stream, cancellable, &error);
+      g_thread_join (thread);
+      if (whole) {
+        again = checksum (whole);
+      } else {
+        g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+        cancelled++;
+      }
+    }
+    g_assert_cmpint (cancelled, >, 0);
+    g_assert_cmpstr (again, ==, sum);
+  }
 }
 
 /* With chunks of one latent frame the picture is the first chunk, and the video goes on from it. */
@@ -817,6 +888,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stream/reproducible", test_reproducible);
   g_test_add_func ("/stream/restart", test_restart);
   g_test_add_func ("/stream/start-picture", test_start_picture);
+  g_test_add_func ("/stream/start-picture-modes", test_start_picture_modes);
   g_test_add_func ("/stream/start-chunk-of-one", test_start_chunk_of_one);
   g_test_add_func ("/stream/start-picture-cancelled", test_start_picture_cancelled);
   g_test_add_func ("/stream/prompt-switch", test_prompt_switch);
