@@ -76,7 +76,8 @@
  * Right before the first frame of each prompt goes a tag event of the stream. Its tags
  * `extended-comment` and, joined with semicolons, `comment` say `lightforce-version=`,
  * `lightforce-model=`, `lightforce-seed=` and `lightforce-prompt-sha256=`, the last one once for
- * each prompt so far (the latest 64). `application-name` and `encoder` are lightforce and its
+ * each prompt so far (the latest 64), and `lightforce-start-image-sha256=` where the video starts
+ * from a picture (`unknown` where that is no file of this machine). `application-name` and `encoder` are lightforce and its
  * version. With #LightforceSrc:prompt-in-tags `title` and `description` are the prompt. It is left
  * out by default: a text that was published cannot be taken back, while who has it can show at any
  * time that it belongs to the hash. (A hash does not hide a text that others can guess.)

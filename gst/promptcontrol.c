@@ -103,15 +103,17 @@ lf_src_tell_frame (
   gboolean in_tags;
 
   if (prompt && lf_provenance_update (&self->provenance, chunk, prompt)) {
+    g_autofree char *image_hash = lf_src_worker_dup_image_hash (self->worker);
+
     lf_src_post_prompt (GST_ELEMENT (self), prompt, chunk->prompt_serial, self->next_frame,
         GST_BUFFER_PTS (buffer));
     GST_OBJECT_LOCK (self);
     in_tags = self->settings.prompt_in_tags;
     GST_OBJECT_UNLOCK (self);
     /* The base class puts it right before the frame, behind the segment. */
-    GST_ELEMENT_GET_CLASS (self)->send_event (GST_ELEMENT (self),
-        gst_event_new_tag (
-            lf_provenance_make_tags (&self->provenance, info, chunk, in_tags ? prompt : NULL)));
+    GST_ELEMENT_GET_CLASS (self)->send_event (
+        GST_ELEMENT (self), gst_event_new_tag (lf_provenance_make_tags (&self->provenance, info,
+                                chunk, image_hash, in_tags ? prompt : NULL)));
   }
   lf_provenance_add_meta (&self->provenance, buffer, info, chunk, (guint) picture);
 }

@@ -51,7 +51,7 @@ lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, const char
  * `encoder`. */
 GstTagList *
 lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
-    const LfChunk *chunk, const char *prompt)
+    const LfChunk *chunk, const char *image_hash, const char *prompt)
 {
   GstTagList *tags = gst_tag_list_new_empty ();
   g_autoptr (GPtrArray) lines = g_ptr_array_new_with_free_func (g_free);
@@ -62,6 +62,8 @@ lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info
   g_ptr_array_add (lines, g_strdup_printf ("lightforce-version=%s", lf_version ()));
   g_ptr_array_add (lines, g_strdup_printf ("lightforce-model=%s", info->name));
   g_ptr_array_add (lines, g_strdup_printf ("lightforce-seed=%" G_GUINT64_FORMAT, chunk->seed));
+  if (image_hash)
+    g_ptr_array_add (lines, g_strdup_printf ("lightforce-start-image-sha256=%s", image_hash));
   for (i = 0; i < provenance->hashes->len; i++)
     g_ptr_array_add (lines, g_strdup_printf ("lightforce-prompt-sha256=%s",
                                 (const char *) g_ptr_array_index (provenance->hashes, i)));

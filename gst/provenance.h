@@ -29,10 +29,10 @@ void lf_provenance_clear (LfProvenance *provenance);
 
 /* TRUE: with `chunk` another prompt begins. */
 gboolean lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, const char *prompt);
-/* The tags from here on: model, seed, hashes of prompts, version, and `prompt` unless it is
- * NULL. */
+/* The tags from here on: model, seed, hashes of prompts, version, and `image_hash` (of the picture
+ * that the video starts from) and `prompt` unless they are NULL. */
 GstTagList *lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
-    const LfChunk *chunk, const char *prompt);
+    const LfChunk *chunk, const char *image_hash, const char *prompt);
 
 /* The custom meta LightforceMeta of a frame: where in the video it comes from. */
 void lf_provenance_register_meta (void);

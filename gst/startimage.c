@@ -4,14 +4,17 @@
  */
 #include "gst/startimage.h"
 
+#include <glib/gstdio.h>
 #include <gst/gst.h>
 #include <gst/video/video.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/lightforce.h"
 #include "gst/i18n.h"
 
 #define TIMEOUT (20 * G_TIME_SPAN_SECOND)
+#define PIECE (1 << 20)         /* bytes of a file, the same */
 #define LOOK (50 * GST_MSECOND) /* between two looks at the cancellable */
 
 /* ---------------------------------------------------------------- decoding */
@@ -260,4 +263,31 @@ lf_start_image_load (
   if (!rgb)
     set_no_picture (location, error);
   return rgb;
+}
+
+/* --------------------------------------------------------------- provenance */
+
+char *
+lf_start_image_hash (const char *location, GCancellable *cancellable)
+{
+  g_autofree char *path = gst_uri_is_valid (location) ? g_filename_from_uri (location, NULL, NULL)
+                                                      : g_strdup (location);
+  g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
+  g_autofree guint8 *piece = g_malloc (PIECE);
+  FILE *file = path ? g_fopen (path, "rb") : NULL;
+  gboolean whole = FALSE;
+  gsize n;
+
+  while (file && !whole && !g_cancellable_is_cancelled (cancellable)) {
+    n = fread (piece, 1, PIECE, file);
+    g_checksum_update (sum, piece, (gssize) n);
+    if (n < PIECE && ferror (file))
+      break;
+    whole = n < PIECE;
+  }
+  if (file)
+    fclose (file);
+  if (g_cancellable_is_cancelled (cancellable))
+    return NULL;
+  return g_strdup (whole ? g_checksum_get_string (sum) : "unknown");
 }

@@ -17,5 +17,9 @@ G_BEGIN_DECLS
 guint8 *lf_start_image_load (
     const char *location, gint width, gint height, GCancellable *cancellable, GError **error);
 
+/* SHA-256, hexadecimal, of the file on this machine that it is; "unknown" where it is none or
+ * cannot be read. NULL: cancelled. Free with g_free. */
+char *lf_start_image_hash (const char *location, GCancellable *cancellable);
+
 G_END_DECLS
 #endif

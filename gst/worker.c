@@ -27,6 +27,7 @@ struct _LfSrcWorker
   LfModel *model;
   GError *error; /* why there is no model */
   LfStats stats;
+  char *image_hash; /* of start-image; set before the first chunk */
 };
 
 /* What the thread alone knows of its stream. */
@@ -105,6 +106,18 @@ load_model (LfSrcWorker *worker)
   return model;
 }
 
+/* Where it is cancelled, what comes next is, too. */
+static void
+hash_image (LfSrcWorker *worker, GCancellable *cancellable)
+{
+  char *hash = lf_start_image_hash (worker->start.start_image, cancellable);
+
+  g_mutex_lock (&worker->lock);
+  g_free (worker->image_hash);
+  worker->image_hash = hash;
+  g_mutex_unlock (&worker->lock);
+}
+
 /* Waits for the size and opens the stream; NULL: told to quit, or the queue has the error. */
 static LfStream *
 open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
@@ -137,6 +150,8 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     stream = NULL;
     if (start_image && *start_image && !picture)
       picture = lf_start_image_load (start_image, config.width, config.height, cancellable, &error);
+    if (picture)
+      hash_image (worker, cancellable);
     config.start_picture = picture;
     if (!error)
       stream = lf_stream_new (model, &config, cancellable, &error);
@@ -312,6 +327,7 @@ lf_src_worker_free (LfSrcWorker *worker)
   g_object_unref (worker->cancellable);
   lf_frame_queue_free (worker->queue);
   lf_src_settings_clear (&worker->start);
+  g_free (worker->image_hash);
   g_mutex_clear (&worker->lock);
   g_cond_clear (&worker->cond);
   g_free (worker);
@@ -347,6 +363,17 @@ lf_src_worker_get_info (LfSrcWorker *worker)
   info = worker->model ? lf_model_get_info (worker->model) : NULL;
   g_mutex_unlock (&worker->lock);
   return info;
+}
+
+char *
+lf_src_worker_dup_image_hash (LfSrcWorker *worker)
+{
+  char *hash;
+
+  g_mutex_lock (&worker->lock);
+  hash = g_strdup (worker->image_hash);
+  g_mutex_unlock (&worker->lock);
+  return hash;
 }
 
 void

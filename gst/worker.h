@@ -44,6 +44,9 @@ LfFrameQueueResult lf_src_worker_wait_model (
 /* The same without waiting: NULL while there is no model. */
 const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
 
+/* The SHA-256 of start-image (lf_start_image_hash), once there is a chunk; NULL without one. */
+char *lf_src_worker_dup_image_hash (LfSrcWorker *worker);
+
 /* Lets the worker make chunks of this size; only the first call counts. */
 void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
 /* Begins the video again from picture 0, with another seed unless `seed` is NULL. Finished chunks

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <glib/gstdio.h>
+#include <string.h>
 
 #include "tests/element/rig.h"
 
@@ -194,6 +195,34 @@ GST_START_TEST (test_again)
 }
 GST_END_TEST;
 
+/* A frame's file says what it began with. */
+GST_START_TEST (test_tags)
+{
+  g_autofree char *path = write_bordered ("g.png", 0x123456, "", "pngenc"), *data = NULL;
+  g_autofree char *hash = NULL, *line = NULL, *comment = NULL;
+  Rig *rig = new_rig (__i__ ? NULL : path);
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  GstEvent *event;
+  GstTagList *tags;
+  gsize length;
+
+  fail_unless (g_file_get_contents (path, &data, &length, NULL));
+  hash = g_compute_checksum_for_data (G_CHECKSUM_SHA256, (guchar *) data, length);
+  line = g_strdup_printf ("lightforce-start-image-sha256=%s;", hash);
+  rig_run_to_eos (rig);
+  event = gst_pad_get_sticky_event (pad, GST_EVENT_TAG, 0);
+  fail_unless (event != NULL);
+  gst_event_parse_tag (event, &tags);
+  fail_unless (gst_tag_list_get_string (tags, GST_TAG_COMMENT, &comment));
+  if (__i__)
+    fail_if (strstr (comment, "start-image"), "%s", comment);
+  else
+    fail_unless (strstr (comment, line), "%s", comment);
+  gst_event_unref (event);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* Files that are not there are told before anything starts. */
 GST_START_TEST (test_not_found)
 {
@@ -286,6 +315,7 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_fills_frame, 0, 3);
   tcase_add_test (tc, test_upright);
   tcase_add_loop_test (tc, test_again, 0, 2);
+  tcase_add_loop_test (tc, test_tags, 0, 2);
   tcase_add_loop_test (tc, test_not_found, 0, 4);
   tcase_add_loop_test (tc, test_no_picture, 0, 3);
   tcase_add_test (tc, test_missing_plugin);
