@@ -76,7 +76,113 @@ GST_START_TEST (test_solid_colour)
 }
 GST_END_TEST;
 
-/* The same as the video library makes of the same pictures. */
+/* FALSE: the library makes no such pictures. */
+static gboolean
+find_layout (const GstVideoInfo *info, LfLayout *layout)
+{
+  static const LfFormat made_as[] = {LF_FORMAT_I420, LF_FORMAT_NV12, LF_FORMAT_RGB, LF_FORMAT_RGBX,
+      LF_FORMAT_BGRX, LF_FORMAT_RGBX, LF_FORMAT_BGRX};
+  gboolean yuv = GST_VIDEO_INFO_IS_YUV (info);
+  gint i = 0;
+
+  while (g_strcmp0 (formats[i], gst_video_format_to_string (GST_VIDEO_INFO_FORMAT (info))) != 0)
+    i++;
+  lf_layout_init (layout, made_as[i],
+      info->colorimetry.matrix == GST_VIDEO_COLOR_MATRIX_BT709 ? LF_MATRIX_BT709 : LF_MATRIX_BT601,
+      info->width, info->height);
+  return yuv ? info->colorimetry.range == GST_VIDEO_COLOR_RANGE_16_235
+                   && info->chroma_site == GST_VIDEO_CHROMA_SITE_MPEG2
+                   && info->colorimetry.matrix != GST_VIDEO_COLOR_MATRIX_BT2020
+             : info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
+}
+
+static void
+paint_frame (const GstVideoInfo *info, const LfLayout *l, GstBuffer *buffer, const char *prompt,
+    guint64 picture)
+{
+  gsize offsets[4] = {l->offset[0], l->offset[1], l->offset[2]};
+  gint strides[4] = {(gint) l->stride[0], (gint) l->stride[1], (gint) l->stride[2]};
+  GstMapInfo map;
+
+  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_WRITE));
+  standin_paint (l, map.data, 5, prompt, picture);
+  gst_buffer_unmap (buffer, &map);
+  gst_buffer_add_video_meta_full (buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (info),
+      (guint) l->width, (guint) l->height, GST_VIDEO_INFO_N_PLANES (info), offsets, strides);
+}
+
+/* What a frame of `info` is to be: as the library makes it, or else what the video library makes of
+ * its RGBx. */
+static GstBuffer *
+wanted_frame (const GstVideoInfo *info, const char *prompt, guint64 picture)
+{
+  GstBuffer *want, *rgb;
+  GstVideoInfo rgb_info;
+  GstVideoConverter *converter;
+  GstVideoFrame in, out;
+  LfLayout layout;
+
+  if (find_layout (info, &layout)) {
+    want = gst_buffer_new_and_alloc (layout.size);
+    paint_frame (info, &layout, want, prompt, picture);
+    return want;
+  }
+  lf_layout_init (&layout, LF_FORMAT_RGBX, LF_MATRIX_BT601, info->width, info->height);
+  want = gst_buffer_new_and_alloc (info->size);
+  rgb = gst_buffer_new_and_alloc (layout.size);
+  gst_video_info_set_format (
+      &rgb_info, GST_VIDEO_FORMAT_RGBx, (guint) info->width, (guint) info->height);
+  rgb_info.fps_n = info->fps_n;
+  rgb_info.fps_d = info->fps_d;
+  paint_frame (&rgb_info, &layout, rgb, prompt, picture);
+  fail_unless (gst_video_frame_map (&in, &rgb_info, rgb, GST_MAP_READ));
+  fail_unless (gst_video_frame_map (&out, info, want, GST_MAP_WRITE));
+  converter = gst_video_converter_new (&rgb_info, (GstVideoInfo *) info, NULL);
+  gst_video_converter_frame (converter, &in, &out);
+  gst_video_converter_free (converter);
+  gst_video_frame_unmap (&out);
+  gst_video_frame_unmap (&in);
+  gst_buffer_unref (rgb);
+  return want;
+}
+
+/* Whether frame `index` shows its picture as caps `info` say. The pictures have squares of 8 pixels:
+ * `exact`, every byte is what it has to be, else what is inside of squares is nearly so. */
+static void
+check_picture (Rig *rig, guint index, const GstVideoInfo *info, const char *prompt, gboolean exact)
+{
+  GstBuffer *wanted = wanted_frame (info, prompt, index);
+  GstVideoFrame have, want;
+  gint c, x, y;
+
+  fail_unless (gst_video_frame_map (&want, info, wanted, GST_MAP_READ));
+  fail_unless (gst_video_frame_map (&have, info, rig_frame (rig, index), GST_MAP_READ));
+  for (c = 0; c < (gint) GST_VIDEO_FRAME_N_COMPONENTS (&want); c++) {
+    gint step = GST_VIDEO_FRAME_COMP_PSTRIDE (&want, c);
+    gint square = 8 * GST_VIDEO_FRAME_COMP_WIDTH (&want, c) / info->width;
+
+    for (y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT (&want, c); y++) {
+      const guint8 *a = (guint8 *) GST_VIDEO_FRAME_COMP_DATA (&want, c)
+                        + y * GST_VIDEO_FRAME_COMP_STRIDE (&want, c);
+      const guint8 *b = (guint8 *) GST_VIDEO_FRAME_COMP_DATA (&have, c)
+                        + y * GST_VIDEO_FRAME_COMP_STRIDE (&have, c);
+
+      for (x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH (&want, c); x++) {
+        if (!exact && (x % square != square / 2 || y % square != square / 2))
+          continue;
+        if (ABS (a[x * step] - b[x * step]) > (exact ? 0 : 8))
+          fail ("frame %u, component %d at %d,%d is %d, not %d", index, c, x, y, b[x * step],
+              a[x * step]);
+      }
+    }
+  }
+  gst_video_frame_unmap (&have);
+  gst_video_frame_unmap (&want);
+  gst_buffer_unref (wanted);
+}
+
+/* Frames are the library's, bit for bit, in even and odd sizes and both matrices; the defaults of
+ * colour are by size. */
 GST_START_TEST (test_every_format)
 {
   static const gint sizes[][2] = {{64, 48}, {33, 17}, {1282, 722}};
@@ -84,48 +190,80 @@ GST_START_TEST (test_every_format)
   g_autofree char *caps = g_strdup_printf (
       "video/x-raw,format=%s,width=%d,height=%d", formats[__i__ % 7], size[0], size[1]);
   Rig *rig = rig_new ("num-buffers=3 seed=5 prompt=colours", caps);
-  GstVideoInfo in_info, out_info;
-  GstVideoFrame in, out, have;
-  GstVideoConverter *converter;
+  GstVideoInfo info;
+  LfLayout layout;
+  StandinLog log;
   guint i;
-  gint x, y;
 
   STANDIN_SET (size_step, 1);
   rig_run_to_eos (rig);
   fail_unless_equals_int (rig_count (rig), 3);
-  frame_info (rig, &out_info);
-  gst_video_info_set_format (&in_info, GST_VIDEO_FORMAT_RGBx, size[0], size[1]);
-  in_info.fps_n = out_info.fps_n;
-  in_info.fps_d = out_info.fps_d;
-  converter = gst_video_converter_new (&in_info, &out_info, NULL);
-  for (i = 0; i < 3; i++) {
-    g_autoptr (GstBuffer) made = gst_buffer_new_and_alloc (in_info.size);
-    g_autoptr (GstBuffer) want = gst_buffer_new_and_alloc (out_info.size);
-
-    gst_buffer_memset (want, 0, 0, out_info.size);
-    fail_unless (gst_video_frame_map (&in, &in_info, made, GST_MAP_WRITE));
-    fail_unless (gst_video_frame_map (&out, &out_info, want, GST_MAP_WRITE));
-    for (y = 0; y < size[1]; y++)
-      for (x = 0; x < size[0]; x++)
-        GST_WRITE_UINT32_BE ((guint8 *) in.data[0] + y * in.info.stride[0] + 4 * x,
-            standin_pixel (5, "colours", i, x, y) << 8 | 255);
-    gst_video_converter_frame (converter, &in, &out);
-    fail_unless (gst_video_frame_map (&have, &out_info, rig_frame (rig, i), GST_MAP_READ));
-    for (guint c = 0; c < GST_VIDEO_FRAME_N_PLANES (&out); c++) {
-      gint row = GST_VIDEO_FRAME_COMP_WIDTH (&out, c) * GST_VIDEO_FRAME_COMP_PSTRIDE (&out, c);
-
-      for (y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT (&out, c); y++)
-        fail_unless (memcmp ((guint8 *) out.data[c] + y * out.info.stride[c],
-                         (guint8 *) have.data[c] + y * have.info.stride[c], (gsize) row)
-                         == 0,
-            "frame %u, plane %u, row %d", i, c, y);
-    }
-    gst_video_frame_unmap (&have);
-    gst_video_frame_unmap (&out);
-    gst_video_frame_unmap (&in);
-  }
-  gst_video_converter_free (converter);
+  frame_info (rig, &info);
+  fail_unless (find_layout (&info, &layout));
+  fail_unless_equals_int (
+      layout.matrix, __i__ >= 14 && __i__ % 7 < 2 ? LF_MATRIX_BT709 : LF_MATRIX_BT601);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.config.format, layout.format);
+  fail_unless_equals_int (log.config.matrix, layout.matrix);
+  fail_if (log.config.on_device);
+  standin_log_clear (&log);
+  for (i = 0; i < 3; i++)
+    check_picture (rig, i, &info, "colours", TRUE);
   rig_free (rig);
+}
+GST_END_TEST;
+
+/* What the library does not make is converted from what it does. */
+GST_START_TEST (test_other_colours)
+{
+  static const char *const caps[] = {"format=I420,colorimetry=bt709",
+      "format=NV12,colorimetry=bt601,chroma-site=mpeg2", "format=I420,colorimetry=bt2020",
+      "format=NV12,chroma-site=jpeg", "format=I420,colorimetry=1:4:0:0",
+      "format=RGB,colorimetry=2:1:7:1"};
+  g_autofree char *all =
+      g_strdup_printf ("video/x-raw,width=64,height=48,%s", caps[__i__ % G_N_ELEMENTS (caps)]);
+  Rig *rig = rig_new ("num-buffers=2 seed=5 prompt=colours", all);
+  GstVideoInfo info;
+  StandinLog log;
+  LfLayout layout;
+
+  rig_run_to_eos (rig);
+  frame_info (rig, &info);
+  standin_get_log (&log);
+  fail_unless (find_layout (&info, &layout) == (__i__ < 2));
+  fail_unless_equals_int (log.config.format, __i__ < 2 ? layout.format : LF_FORMAT_RGBX);
+  standin_log_clear (&log);
+  check_picture (rig, 1, &info, "colours", TRUE);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* In CUDA memory there is nothing without a GPU. */
+GST_START_TEST (test_no_cuda_memory)
+{
+  static const char *const line =
+      "lightforcesrc name=src ! capsfilter caps=video/x-raw(memory:CUDAMemory),format=NV12 ! "
+      "fakesink name=sink";
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GstBus) bus = NULL;
+  g_autoptr (GstElement) pipeline = gst_parse_launch (line, &error);
+#ifdef LF_HAVE_CUDA_MEMORY
+  GstMessage *message;
+  g_autoptr (GError) told = NULL;
+
+  fail_unless (error == NULL);
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_parse_error (message, &told, NULL);
+  fail_unless (g_error_matches (told, GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION));
+  fail_unless (strstr (told->message, "the backend in use is cpu") != NULL, "%s", told->message);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+#else
+  fail_unless (g_error_matches (error, GST_PARSE_ERROR, GST_PARSE_ERROR_LINK));
+#endif
 }
 GST_END_TEST;
 
@@ -271,6 +409,92 @@ GST_START_TEST (test_renegotiation)
 }
 GST_END_TEST;
 
+#define MAX_CHANGES 4
+
+/* Changes caps after some frames, from the streaming thread, and keeps those that came. */
+typedef struct
+{
+  Rig *rig;
+  guint after[2]; /* frames; 0: no more */
+  GstCaps *to[2];
+  GstVideoInfo came[MAX_CHANGES];
+  guint first[MAX_CHANGES]; /* frame with them */
+  guint n;
+} Changes;
+
+static GstPadProbeReturn
+follow_changes (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
+{
+  Changes *changes = user_data;
+  guint have = rig_count (changes->rig), i;
+  GstCaps *caps;
+
+  if (GST_PAD_PROBE_INFO_TYPE (probe) & GST_PAD_PROBE_TYPE_BUFFER) {
+    for (i = 0; i < 2; i++)
+      if (changes->after[i] && have + 1 == changes->after[i])
+        g_object_set (changes->rig->filter, "caps", changes->to[i], NULL);
+  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (probe)) == GST_EVENT_CAPS) {
+    gst_event_parse_caps (GST_PAD_PROBE_INFO_EVENT (probe), &caps);
+    fail_unless (changes->n < MAX_CHANGES);
+    fail_unless (gst_video_info_from_caps (&changes->came[changes->n], caps));
+    changes->first[changes->n++] = have;
+  }
+  return GST_PAD_PROBE_OK;
+}
+
+/* Another format in the middle of a chunk, with more of the old ones waiting, and back again: each
+ * frame is what its caps say. Chunks have 9, 12, 12 .. pictures. With a queue of one, of the format
+ * before a change are at most the chunk that is shown, the one that waits and one that waits to
+ * wait. `fail`: the generator does not do it. */
+GST_START_TEST (test_format_changes)
+{
+  static const char *const pairs[][2] = {{"format=I420", "format=NV12"},
+      {"format=NV12", "format=RGB"}, {"format=RGBx", "format=I420"}, {"format=RGBA", "format=BGRA"},
+      {"format=RGBx", "format=RGBA"},
+      {"format=I420,colorimetry=bt601", "format=I420,colorimetry=bt709"},
+      {"format=NV12", "format=I420,colorimetry=1:4:0:0"},
+      {"format=BGRx", "format=NV12,chroma-site=jpeg"}};
+  guint n = G_N_ELEMENTS (pairs), which = (guint) __i__ % n, frame, at = 0;
+  gboolean fail = (guint) __i__ >= n;
+  g_autofree char *a = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][0]);
+  g_autofree char *b = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][1]);
+  Rig *rig = rig_new ("num-buffers=81 queue-chunks=1 seed=5 prompt=colours", a);
+  Changes changes = {
+      .rig = rig, .after = {5, 38}, .to = {gst_caps_from_string (b), gst_caps_from_string (a)}};
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  StandinLog log;
+
+  STANDIN_SET (fail_format, fail);
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+      follow_changes, &changes, NULL);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  if (fail && which != 4) {
+    g_autofree char *warning = rig_next_warning (rig);
+
+    fail_unless (strstr (warning, "no other format") != NULL, "%s", warning);
+  }
+  rig_wait_end (rig);
+  fail_unless_equals_int (rig_count (rig), 81);
+  fail_unless_equals_int (changes.n, 3);
+  fail_unless_equals_int (changes.first[1], 5);
+  fail_unless_equals_int (changes.first[2], 38);
+  for (frame = 0; frame < 81; frame++) {
+    gboolean settled = frame < 5 || (frame >= 33 && frame < 38) || frame >= 69;
+
+    if (at + 1 < changes.n && frame >= changes.first[at + 1])
+      at++;
+    check_picture (rig, frame, &changes.came[at], "colours", settled && !(fail && at == 1));
+  }
+  standin_get_log (&log);
+  /* RGBx and RGBA are the same to the library */
+  fail_unless_equals_int (log.formats, which == 4 ? 0 : 2);
+  standin_log_clear (&log);
+  gst_caps_unref (changes.to[0]);
+  gst_caps_unref (changes.to[1]);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* ------------------------------------------------------------------- allocation */
 
 typedef struct
@@ -323,17 +547,16 @@ GST_START_TEST (test_downstream_pool)
 {
   g_autofree char *caps =
       g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", formats[__i__ % 7]);
-  Rig *rig = rig_new ("num-buffers=5", caps);
+  Rig *rig = rig_new ("num-buffers=5 seed=5 prompt=colours", caps);
   Offer offer = {.padding = 24, .meta = __i__ >= 7};
   g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
-  gint rgb[4] = {255, 255, 255, 255}, yuv[3] = {235, 128, 128};
+  GstVideoInfo info;
   guint i;
 
   STANDIN_SET (size_step, 1);
-  STANDIN_SET (solid, TRUE);
-  STANDIN_SET (color, 0xffffff);
   gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, answer_allocation, &offer, NULL);
   rig_run_to_eos (rig);
+  frame_info (rig, &info);
   for (i = 0; i < 5; i++) {
     GstVideoMeta *meta = gst_buffer_get_video_meta (rig_frame (rig, i));
 
@@ -342,8 +565,7 @@ GST_START_TEST (test_downstream_pool)
       fail_unless (meta != NULL);
       fail_unless (meta->stride[0] > 33 + 48 - 8);
     }
-    check_pixel (
-        rig, i, formats[__i__ % 7][0] == 'I' || formats[__i__ % 7][0] == 'N' ? yuv : rgb, 1);
+    check_picture (rig, i, &info, "colours", TRUE);
   }
   rig_set_state (rig, GST_STATE_NULL);
   rig_forget_frames (rig);
@@ -371,11 +593,14 @@ add (Suite *suite)
 
   tcase_add_loop_test (tc, test_solid_colour, 0, 7 * 5);
   tcase_add_loop_test (tc, test_every_format, 0, 7 * 3);
+  tcase_add_loop_test (tc, test_other_colours, 0, 6);
+  tcase_add_test (tc, test_no_cuda_memory);
   tcase_add_test (tc, test_fixate);
   tcase_add_loop_test (tc, test_not_negotiated, 0, 9);
   tcase_add_loop_test (tc, test_size_not_possible, 0, 2);
   tcase_add_test (tc, test_not_linked);
   tcase_add_loop_test (tc, test_renegotiation, 0, 2);
+  tcase_add_loop_test (tc, test_format_changes, 0, 16);
   tcase_add_loop_test (tc, test_downstream_pool, 0, 14);
   tcase_add_test (tc, test_own_pool);
 }
