@@ -2,18 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "tests/element/rig.h"
-
-static const char *const formats[] = {"I420", "NV12", "RGB", "RGBx", "BGRx", "RGBA", "BGRA"};
-
-static void
-frame_info (Rig *rig, GstVideoInfo *info)
-{
-  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
-  g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
-
-  fail_unless (caps != NULL && gst_video_info_from_caps (info, caps));
-}
+#include "tests/element/picture.h"
 
 /* Component bytes of a pixel in component order: Y U V or R G B (A). */
 static void
@@ -23,7 +12,7 @@ check_pixel (Rig *rig, guint frame, const gint *want, gint tolerance)
   GstVideoFrame video;
   gint c, x, y;
 
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless (gst_video_frame_map (&video, &info, rig_frame (rig, frame), GST_MAP_READ));
   for (c = 0; c < (gint) GST_VIDEO_FRAME_N_COMPONENTS (&video); c++) {
     gint rows = GST_VIDEO_FRAME_COMP_HEIGHT (&video, c);
@@ -50,7 +39,7 @@ GST_START_TEST (test_solid_colour)
 {
   static const guint32 colours[] = {0xff0000, 0x00ff00, 0x0000ff, 0xffffff, 0x000000, 0x336699};
   static const gint sizes[][2] = {{64, 48}, {33, 17}, {1, 1}, {7, 5}, {322, 2}};
-  const char *format = formats[__i__ % 7];
+  const char *format = picture_formats[__i__ % 7];
   const gint *size = sizes[__i__ / 7];
   gboolean yuv = format[0] == 'I' || format[0] == 'N';
   guint i;
@@ -76,111 +65,6 @@ GST_START_TEST (test_solid_colour)
 }
 GST_END_TEST;
 
-/* FALSE: the library makes no such pictures. */
-static gboolean
-find_layout (const GstVideoInfo *info, LfLayout *layout)
-{
-  static const LfFormat made_as[] = {LF_FORMAT_I420, LF_FORMAT_NV12, LF_FORMAT_RGB, LF_FORMAT_RGBX,
-      LF_FORMAT_BGRX, LF_FORMAT_RGBX, LF_FORMAT_BGRX};
-  gboolean yuv = GST_VIDEO_INFO_IS_YUV (info);
-  gint i = 0;
-
-  while (g_strcmp0 (formats[i], gst_video_format_to_string (GST_VIDEO_INFO_FORMAT (info))) != 0)
-    i++;
-  lf_layout_init (layout, made_as[i],
-      info->colorimetry.matrix == GST_VIDEO_COLOR_MATRIX_BT709 ? LF_MATRIX_BT709 : LF_MATRIX_BT601,
-      info->width, info->height);
-  return yuv ? info->colorimetry.range == GST_VIDEO_COLOR_RANGE_16_235
-                   && info->chroma_site == GST_VIDEO_CHROMA_SITE_MPEG2
-                   && info->colorimetry.matrix != GST_VIDEO_COLOR_MATRIX_BT2020
-             : info->colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255;
-}
-
-static void
-paint_frame (const GstVideoInfo *info, const LfLayout *l, GstBuffer *buffer, const char *prompt,
-    guint64 picture)
-{
-  gsize offsets[4] = {l->offset[0], l->offset[1], l->offset[2]};
-  gint strides[4] = {(gint) l->stride[0], (gint) l->stride[1], (gint) l->stride[2]};
-  GstMapInfo map;
-
-  fail_unless (gst_buffer_map (buffer, &map, GST_MAP_WRITE));
-  standin_paint (l, map.data, 5, prompt, picture);
-  gst_buffer_unmap (buffer, &map);
-  gst_buffer_add_video_meta_full (buffer, GST_VIDEO_FRAME_FLAG_NONE, GST_VIDEO_INFO_FORMAT (info),
-      (guint) l->width, (guint) l->height, GST_VIDEO_INFO_N_PLANES (info), offsets, strides);
-}
-
-/* What a frame of `info` is to be: as the library makes it, or else what the video library makes of
- * its RGBx. */
-static GstBuffer *
-wanted_frame (const GstVideoInfo *info, const char *prompt, guint64 picture)
-{
-  GstBuffer *want, *rgb;
-  GstVideoInfo rgb_info;
-  GstVideoConverter *converter;
-  GstVideoFrame in, out;
-  LfLayout layout;
-
-  if (find_layout (info, &layout)) {
-    want = gst_buffer_new_and_alloc (layout.size);
-    paint_frame (info, &layout, want, prompt, picture);
-    return want;
-  }
-  lf_layout_init (&layout, LF_FORMAT_RGBX, LF_MATRIX_BT601, info->width, info->height);
-  want = gst_buffer_new_and_alloc (info->size);
-  rgb = gst_buffer_new_and_alloc (layout.size);
-  gst_video_info_set_format (
-      &rgb_info, GST_VIDEO_FORMAT_RGBx, (guint) info->width, (guint) info->height);
-  rgb_info.fps_n = info->fps_n;
-  rgb_info.fps_d = info->fps_d;
-  paint_frame (&rgb_info, &layout, rgb, prompt, picture);
-  fail_unless (gst_video_frame_map (&in, &rgb_info, rgb, GST_MAP_READ));
-  fail_unless (gst_video_frame_map (&out, info, want, GST_MAP_WRITE));
-  converter = gst_video_converter_new (&rgb_info, (GstVideoInfo *) info, NULL);
-  gst_video_converter_frame (converter, &in, &out);
-  gst_video_converter_free (converter);
-  gst_video_frame_unmap (&out);
-  gst_video_frame_unmap (&in);
-  gst_buffer_unref (rgb);
-  return want;
-}
-
-/* Whether frame `index` shows its picture as caps `info` say. The pictures have squares of 8 pixels:
- * `exact`, every byte is what it has to be, else what is inside of squares is nearly so. */
-static void
-check_picture (Rig *rig, guint index, const GstVideoInfo *info, const char *prompt, gboolean exact)
-{
-  GstBuffer *wanted = wanted_frame (info, prompt, index);
-  GstVideoFrame have, want;
-  gint c, x, y;
-
-  fail_unless (gst_video_frame_map (&want, info, wanted, GST_MAP_READ));
-  fail_unless (gst_video_frame_map (&have, info, rig_frame (rig, index), GST_MAP_READ));
-  for (c = 0; c < (gint) GST_VIDEO_FRAME_N_COMPONENTS (&want); c++) {
-    gint step = GST_VIDEO_FRAME_COMP_PSTRIDE (&want, c);
-    gint square = 8 * GST_VIDEO_FRAME_COMP_WIDTH (&want, c) / info->width;
-
-    for (y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT (&want, c); y++) {
-      const guint8 *a = (guint8 *) GST_VIDEO_FRAME_COMP_DATA (&want, c)
-                        + y * GST_VIDEO_FRAME_COMP_STRIDE (&want, c);
-      const guint8 *b = (guint8 *) GST_VIDEO_FRAME_COMP_DATA (&have, c)
-                        + y * GST_VIDEO_FRAME_COMP_STRIDE (&have, c);
-
-      for (x = 0; x < GST_VIDEO_FRAME_COMP_WIDTH (&want, c); x++) {
-        if (!exact && (x % square != square / 2 || y % square != square / 2))
-          continue;
-        if (ABS (a[x * step] - b[x * step]) > (exact ? 0 : 8))
-          fail ("frame %u, component %d at %d,%d is %d, not %d", index, c, x, y, b[x * step],
-              a[x * step]);
-      }
-    }
-  }
-  gst_video_frame_unmap (&have);
-  gst_video_frame_unmap (&want);
-  gst_buffer_unref (wanted);
-}
-
 /* Frames are the library's, bit for bit, in even and odd sizes and both matrices; the defaults of
  * colour are by size. */
 GST_START_TEST (test_every_format)
@@ -188,7 +72,7 @@ GST_START_TEST (test_every_format)
   static const gint sizes[][2] = {{64, 48}, {33, 17}, {1282, 722}};
   const gint *size = sizes[__i__ / 7];
   g_autofree char *caps = g_strdup_printf (
-      "video/x-raw,format=%s,width=%d,height=%d", formats[__i__ % 7], size[0], size[1]);
+      "video/x-raw,format=%s,width=%d,height=%d", picture_formats[__i__ % 7], size[0], size[1]);
   Rig *rig = rig_new ("num-buffers=3 seed=5 prompt=colours", caps);
   GstVideoInfo info;
   LfLayout layout;
@@ -198,8 +82,8 @@ GST_START_TEST (test_every_format)
   STANDIN_SET (size_step, 1);
   rig_run_to_eos (rig);
   fail_unless_equals_int (rig_count (rig), 3);
-  frame_info (rig, &info);
-  fail_unless (find_layout (&info, &layout));
+  picture_info (rig, &info);
+  fail_unless (picture_layout (&info, &layout));
   fail_unless_equals_int (
       layout.matrix, __i__ >= 14 && __i__ % 7 < 2 ? LF_MATRIX_BT709 : LF_MATRIX_BT601);
   standin_get_log (&log);
@@ -228,9 +112,9 @@ GST_START_TEST (test_other_colours)
   LfLayout layout;
 
   rig_run_to_eos (rig);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   standin_get_log (&log);
-  fail_unless (find_layout (&info, &layout) == (__i__ < 2));
+  fail_unless (picture_layout (&info, &layout) == (__i__ < 2));
   fail_unless_equals_int (log.config.format, __i__ < 2 ? layout.format : LF_FORMAT_RGBX);
   standin_log_clear (&log);
   check_picture (rig, 1, &info, "colours", TRUE);
@@ -275,7 +159,7 @@ expect_caps (const char *properties, const char *caps, gint width, gint height, 
   StandinLog log;
 
   rig_run_to_eos (rig);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless_equals_int (info.width, width);
   fail_unless_equals_int (info.height, height);
   fail_unless_equals_int (info.fps_n, n);
@@ -397,7 +281,7 @@ GST_START_TEST (test_renegotiation)
         GST_BUFFER_PTS (frame), GST_BUFFER_PTS (before) + GST_BUFFER_DURATION (before));
   }
   fail_unless (changed);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless_equals_int (GST_VIDEO_INFO_FORMAT (&info), GST_VIDEO_FORMAT_RGB);
   if (__i__) {
     g_object_set (rig->filter, "caps", other, NULL);
@@ -409,43 +293,8 @@ GST_START_TEST (test_renegotiation)
 }
 GST_END_TEST;
 
-#define MAX_CHANGES 4
-
-/* Changes caps after some frames, from the streaming thread, and keeps those that came. */
-typedef struct
-{
-  Rig *rig;
-  guint after[2]; /* frames; 0: no more */
-  GstCaps *to[2];
-  GstVideoInfo came[MAX_CHANGES];
-  guint first[MAX_CHANGES]; /* frame with them */
-  guint n;
-} Changes;
-
-static GstPadProbeReturn
-follow_changes (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
-{
-  Changes *changes = user_data;
-  guint have = rig_count (changes->rig), i;
-  GstCaps *caps;
-
-  if (GST_PAD_PROBE_INFO_TYPE (probe) & GST_PAD_PROBE_TYPE_BUFFER) {
-    for (i = 0; i < 2; i++)
-      if (changes->after[i] && have + 1 == changes->after[i])
-        g_object_set (changes->rig->filter, "caps", changes->to[i], NULL);
-  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (probe)) == GST_EVENT_CAPS) {
-    gst_event_parse_caps (GST_PAD_PROBE_INFO_EVENT (probe), &caps);
-    fail_unless (changes->n < MAX_CHANGES);
-    fail_unless (gst_video_info_from_caps (&changes->came[changes->n], caps));
-    changes->first[changes->n++] = have;
-  }
-  return GST_PAD_PROBE_OK;
-}
-
 /* Another format in the middle of a chunk, with more of the old ones waiting, and back again: each
- * frame is what its caps say. Chunks have 9, 12, 12 .. pictures. With a queue of one, of the format
- * before a change are at most the chunk that is shown, the one that waits and one that waits to
- * wait. `fail`: the generator does not do it. */
+ * frame is what its caps say. `fail`: the generator does not do it. */
 GST_START_TEST (test_format_changes)
 {
   static const char *const pairs[][2] = {{"format=I420", "format=NV12"},
@@ -454,19 +303,15 @@ GST_START_TEST (test_format_changes)
       {"format=I420,colorimetry=bt601", "format=I420,colorimetry=bt709"},
       {"format=NV12", "format=I420,colorimetry=1:4:0:0"},
       {"format=BGRx", "format=NV12,chroma-site=jpeg"}};
-  guint n = G_N_ELEMENTS (pairs), which = (guint) __i__ % n, frame, at = 0;
+  guint n = G_N_ELEMENTS (pairs), which = (guint) __i__ % n;
   gboolean fail = (guint) __i__ >= n;
   g_autofree char *a = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][0]);
   g_autofree char *b = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][1]);
   Rig *rig = rig_new ("num-buffers=81 queue-chunks=1 seed=5 prompt=colours", a);
-  Changes changes = {
-      .rig = rig, .after = {5, 38}, .to = {gst_caps_from_string (b), gst_caps_from_string (a)}};
-  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  g_autoptr (Changes) changes = follow_changes (rig, 5, b, 38, a);
   StandinLog log;
 
   STANDIN_SET (fail_format, fail);
-  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
-      follow_changes, &changes, NULL);
   rig_set_state (rig, GST_STATE_PLAYING);
   if (fail && which != 4) {
     g_autofree char *warning = rig_next_warning (rig);
@@ -475,22 +320,12 @@ GST_START_TEST (test_format_changes)
   }
   rig_wait_end (rig);
   fail_unless_equals_int (rig_count (rig), 81);
-  fail_unless_equals_int (changes.n, 3);
-  fail_unless_equals_int (changes.first[1], 5);
-  fail_unless_equals_int (changes.first[2], 38);
-  for (frame = 0; frame < 81; frame++) {
-    gboolean settled = frame < 5 || (frame >= 33 && frame < 38) || frame >= 69;
-
-    if (at + 1 < changes.n && frame >= changes.first[at + 1])
-      at++;
-    check_picture (rig, frame, &changes.came[at], "colours", settled && !(fail && at == 1));
-  }
+  check_changes (rig, changes, fail);
   standin_get_log (&log);
   /* RGBx and RGBA are the same to the library */
   fail_unless_equals_int (log.formats, which == 4 ? 0 : 2);
   standin_log_clear (&log);
-  gst_caps_unref (changes.to[0]);
-  gst_caps_unref (changes.to[1]);
+  g_clear_pointer (&changes, changes_free);
   rig_free (rig);
 }
 GST_END_TEST;
@@ -546,7 +381,7 @@ answer_allocation (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
 GST_START_TEST (test_downstream_pool)
 {
   g_autofree char *caps =
-      g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", formats[__i__ % 7]);
+      g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", picture_formats[__i__ % 7]);
   Rig *rig = rig_new ("num-buffers=5 seed=5 prompt=colours", caps);
   Offer offer = {.padding = 24, .meta = __i__ >= 7};
   g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
@@ -556,7 +391,7 @@ GST_START_TEST (test_downstream_pool)
   STANDIN_SET (size_step, 1);
   gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, answer_allocation, &offer, NULL);
   rig_run_to_eos (rig);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   for (i = 0; i < 5; i++) {
     GstVideoMeta *meta = gst_buffer_get_video_meta (rig_frame (rig, i));
 

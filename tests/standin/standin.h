@@ -33,6 +33,8 @@ typedef struct
   gint open_error;      /* an LfError; -1: opens */
   gboolean fail_prompt; /* prompts cannot be changed */
   gboolean fail_format; /* formats cannot be changed */
+  const char *backend;  /* the one in use, */
+  void *context;        /* and its device's; NULL: there is none */
   gboolean solid;       /* all pixels have `color`, 0xRRGGBB */
   guint32 color;
 } Standin;
