@@ -220,7 +220,8 @@ LF_API void lf_stream_free (LfStream *stream);
 
 /* Pictures of one chunk. They are whole when the chunk is there, and stay as they are until its
  * last reference goes: nobody has to wait for anything before reading them, and who copies them on
- * a GPU has to wait for the copy before letting the chunk go. Chunks may outlive their stream. */
+ * a GPU has to wait for the copy before letting the chunk go. A chunk may outlive its stream, and
+ * keeps the model. */
 typedef struct
 {
   guint64 index;         /* number of the chunk in the stream */
