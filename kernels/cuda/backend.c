@@ -542,7 +542,7 @@ cuda_get_context (gint *device, GError **error)
   g_mutex_lock (&shared_lock);
   if (!context && cudaGetDeviceCount (&count) == cudaSuccess && count > 0
       && cudaGetDriverEntryPointByVersion (
-             "cuDevicePrimaryCtxRetain", &retain, 7000, cudaEnableDefault, &found)
+             "cuDevicePrimaryCtxRetain", &retain, 12000, cudaEnableDefault, &found)
              == cudaSuccess
       && found == cudaDriverEntryPointSuccess) {
     status = ((gint (*) (void **, gint)) retain) (&context, 0);
