@@ -72,6 +72,19 @@ lf_backend_open (const char *name, LfPrecision precision, GError **error)
   return NULL;
 }
 
+void *
+lf_device_get_context (const char *backend, gint *device, GError **error)
+{
+  gint i;
+
+  for (i = 0; lf_backends[i]; i++)
+    if (!g_strcmp0 (backend, lf_backends[i]->name) && lf_backends[i]->get_context)
+      return lf_backends[i]->get_context (device, error);
+  g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
+      "backend \"%s\" has no device context, or is not part of this build", backend);
+  return NULL;
+}
+
 void
 lf_backend_close (LfBackend *be)
 {

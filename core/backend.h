@@ -152,6 +152,10 @@ struct _LfBackendOps
   /* --- memory. alloc is zeroed and aligned to 256 bytes. */
   void *(*alloc) (LfBackend *be, gsize bytes, GError **error);
   void (*free) (LfBackend *be, void *mem);
+  /* Host memory that download reaches fastest, and without holding up the caller; not zeroed. Freed
+   * from any thread. */
+  void *(*host_alloc) (LfBackend *be, gsize bytes, GError **error);
+  void (*host_free) (LfBackend *be, void *mem);
   void (*get_memory) (LfBackend *be, LfMemory *memory);
 
   /* --- queues. `threads` is a hint for CPU backends, 0: one a core. */
@@ -293,6 +297,8 @@ typedef struct
   const char *name;
   /* Returns FALSE with `error` saying why the device cannot be used. */
   gboolean (*open) (LfBackend *be, LfPrecision precision, GError **error);
+  /* As lf_device_get_context; NULL: there is none. */
+  void *(*get_context) (gint *device, GError **error);
 } LfBackendInfo;
 
 extern const LfBackendInfo *const lf_backends[]; /* best first, NULL at the end */

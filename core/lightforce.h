@@ -136,6 +136,14 @@ LF_API const char *lf_default_model_path (void);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfModel, lf_model_unref)
 
+/* ----------------------------------------------------------------- devices */
+
+/* The context that memory of a backend's device belongs to, whether or not a model is loaded: for
+ * "cuda" a CUcontext, the primary one of the device that the backend takes, whose ordinal goes to
+ * `device`. It stays valid as long as the process. NULL with `error` set: the backend cannot be
+ * used, or has no such thing, as "cpu". */
+LF_API void *lf_device_get_context (const char *backend, gint *device, GError **error);
+
 /* ---------------------------------------------------------------- pictures */
 
 /* Formats of pictures; the names are GStreamer's. */
@@ -191,6 +199,7 @@ typedef struct
   gint width, height; /* pixels; 0: the model's */
   LfFormat format;    /* of the pictures; 0: RGBX */
   LfMatrix matrix;    /* of their colours where they have luma and chroma */
+  gboolean on_device; /* pictures stay in the memory of the backend: see LfChunk */
   gint window, sink;  /* latent frames; -2: the model's */
   gint relative;      /* -1: the model's, else a boolean */
   LfSparse sparse;
@@ -214,13 +223,20 @@ LF_API LfStream *lf_stream_new (
     LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error);
 LF_API void lf_stream_free (LfStream *stream);
 
-/* Pictures of one chunk in host memory. */
+/* Pictures of one chunk. They are whole when the chunk is there, and stay as they are until its
+ * last reference goes: nobody has to wait for anything before reading them, and who copies them on
+ * a GPU has to wait for the copy before letting the chunk go. A chunk may outlive its stream, and
+ * keeps the model. */
 typedef struct
 {
   guint64 index;         /* number of the chunk in the stream */
   guint64 first_picture; /* number of its first picture in the stream */
   gint n_pictures;
   LfLayout layout; /* of each; picture i starts at i x layout.size */
+  /* FALSE: data is host memory, which a GPU reaches at full speed where one is the backend. TRUE: it
+   * is memory of the backend: of a GPU with "cuda", in the context of lf_device_get_context, and
+   * host memory, too, with "cpu". */
+  gboolean on_device;
   const guint8 *data;
   guint64 seed;
   guint prompt_serial;           /* 0 for the first prompt, one more for each change */
@@ -244,6 +260,12 @@ LF_API void lf_stream_set_prompt_switch (LfStream *stream, LfPromptSwitch prompt
 
 /* Changes the sparse attention from the next chunk on; block sizes stay. */
 LF_API gboolean lf_stream_set_sparse (LfStream *stream, const LfSparse *sparse, GError **error);
+
+/* Changes what pictures are made as, which does not change what they show. From the next chunk on:
+ * one whose making was interrupted is still of the old format. FALSE with `error` set: all stays
+ * as it is. */
+LF_API gboolean lf_stream_set_format (
+    LfStream *stream, LfFormat format, LfMatrix matrix, gboolean on_device, GError **error);
 
 /* Starts the video again from picture 0 with `seed`; prompt and settings stay. */
 LF_API void lf_stream_restart (LfStream *stream, guint64 seed);

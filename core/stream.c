@@ -12,11 +12,12 @@
 
 #define MAX_SIZE 16384 /* pixels */
 
-/* Host memory of finished chunks, used again: shared by a stream and its chunks, whoever
- * goes last. */
+/* Memory of finished chunks, used again: shared by a stream and its chunks, whoever goes last. */
 typedef struct
 {
-  gint refs; /* atomic */
+  gint refs;      /* atomic */
+  LfModel *model; /* whose decoder's backend has the memory */
+  gboolean on_device;
   GMutex lock;
   GPtrArray *free; /* buffers of `bytes` */
   gsize bytes;
@@ -56,7 +57,8 @@ struct _LfStream
   float *start;       /* backend memory: the first latent, */
   gboolean has_start; /* where the video starts from a picture */
 
-  guint8 *frames; /* backend memory: pictures of decode_frames latents */
+  guint8 *frames; /* backend memory: pictures of decode_frames latents, on their way to the host */
+  gsize frames_bytes;
   void *memory;
   gsize bytes;
   PicturePool *pool;
@@ -70,13 +72,15 @@ struct _LfStream
 /* ---------------------------------------------------------------- pictures */
 
 static PicturePool *
-picture_pool_new (gsize bytes)
+picture_pool_new (LfModel *model, gboolean on_device, gsize bytes)
 {
   PicturePool *pool = g_new0 (PicturePool, 1);
 
   pool->refs = 1;
+  pool->model = lf_model_ref (model);
+  pool->on_device = on_device;
   pool->bytes = bytes;
-  pool->free = g_ptr_array_new_with_free_func (g_free);
+  pool->free = g_ptr_array_new ();
   g_mutex_init (&pool->lock);
   return pool;
 }
@@ -84,28 +88,46 @@ picture_pool_new (gsize bytes)
 static void
 picture_pool_unref (PicturePool *pool)
 {
+  LfBackend *be = pool->model->decoder_backend;
+  guint i;
+
   if (!g_atomic_int_dec_and_test (&pool->refs))
     return;
+  for (i = 0; i < pool->free->len; i++) {
+    if (pool->on_device)
+      be->ops->free (be, g_ptr_array_index (pool->free, i));
+    else
+      be->ops->host_free (be, g_ptr_array_index (pool->free, i));
+  }
   g_ptr_array_unref (pool->free);
   g_mutex_clear (&pool->lock);
+  lf_model_unref (pool->model);
   g_free (pool);
 }
 
 static Chunk *
-chunk_new (PicturePool *pool)
+chunk_new (PicturePool *pool, GError **error)
 {
-  Chunk *c = g_new0 (Chunk, 1);
+  LfBackend *be = pool->model->decoder_backend;
+  guint8 *data = NULL;
+  Chunk *c;
 
+  g_mutex_lock (&pool->lock);
+  if (pool->free->len)
+    data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
+  g_mutex_unlock (&pool->lock);
+  if (!data)
+    data = pool->on_device ? be->ops->alloc (be, pool->bytes, error)
+                           : be->ops->host_alloc (be, pool->bytes, error);
+  if (!data)
+    return NULL;
+  c = g_new0 (Chunk, 1);
   c->refs = 1;
   c->pool = pool;
   g_atomic_int_inc (&pool->refs);
-  g_mutex_lock (&pool->lock);
-  if (pool->free->len)
-    c->data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
-  g_mutex_unlock (&pool->lock);
-  if (!c->data)
-    c->data = g_malloc (pool->bytes);
-  c->chunk.data = c->data;
+  c->data = data;
+  c->chunk.data = data;
+  c->chunk.on_device = pool->on_device;
   return c;
 }
 
@@ -267,13 +289,25 @@ check_size (const char *name, gint value, gint step, GError **error)
 }
 
 static gboolean
+check_format (LfFormat format, LfMatrix matrix, GError **error)
+{
+  if ((guint) format <= LF_FORMAT_NV12 && (guint) matrix <= LF_MATRIX_BT709)
+    return TRUE;
+  g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+      "pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names", format,
+      matrix);
+  return FALSE;
+}
+
+static gboolean
 check (const LfStreamConfig *config, LfModel *model, GError **error)
 {
   gint chunk = model->info.chunk_frames;
 
   if (!check_size ("width", config->width, model->info.size_step, error)
       || !check_size ("height", config->height, model->info.size_step, error)
-      || !lf_sparse_check (&config->sparse, error))
+      || !lf_sparse_check (&config->sparse, error)
+      || !check_format (config->format, config->matrix, error))
     return FALSE;
   if (config->sink < 0)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "sink is %d; choose 0 or more", config->sink);
@@ -285,10 +319,6 @@ check (const LfStreamConfig *config, LfModel *model, GError **error)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "long (relative) mode needs a window; choose at least %d latent frames",
         config->sink + chunk);
-  else if ((guint) config->format > LF_FORMAT_NV12 || (guint) config->matrix > LF_MATRIX_BT709)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names",
-        config->format, config->matrix);
   else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
         config->blend_chunks);
@@ -336,7 +366,6 @@ lay_out (LfStream *s, LfArena *arena)
   s->text_now = lf_arena_take (arena, text);
   s->text_from = lf_arena_take (arena, text);
   s->text_to = lf_arena_take (arena, text);
-  s->frames = lf_arena_take (arena, s->layout.size * 4 * s->decode_frames);
   if (s->has_start)
     s->start = lf_arena_take (arena, s->state->cache->latent_floats * sizeof (float));
 }
@@ -354,7 +383,6 @@ open_memory (LfStream *s, GError **error)
   s->bytes = arena.used;
   arena = (LfArena){s->memory, 0};
   lay_out (s, &arena);
-  s->pool = picture_pool_new (s->layout.size * s->model->info.chunk_pictures);
   return TRUE;
 }
 
@@ -372,6 +400,44 @@ take_start (LfStream *s, const LfStreamConfig *config, GCancellable *cancellable
     return FALSE;
   s->model->backend->ops->upload (s->q, s->start, latent, count * sizeof (float));
   return TRUE;
+}
+
+/* Takes memory for pictures like these. */
+static gboolean
+set_layout (LfStream *s, const LfLayout *layout, gboolean on_device, GError **error)
+{
+  LfBackend *be = s->model->decoder_backend;
+  gsize bytes = layout->size * 4 * s->decode_frames;
+
+  if (!on_device && bytes > s->frames_bytes) {
+    guint8 *frames = be->ops->alloc (be, bytes, error);
+
+    if (!frames)
+      return FALSE;
+    if (s->frames)
+      be->ops->free (be, s->frames);
+    s->frames = frames;
+    s->bytes += bytes - s->frames_bytes;
+    s->frames_bytes = bytes;
+  }
+  s->layout = *layout;
+  g_clear_pointer (&s->pool, picture_pool_unref);
+  s->pool = picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
+  return TRUE;
+}
+
+gboolean
+lf_stream_set_format (
+    LfStream *s, LfFormat format, LfMatrix matrix, gboolean on_device, GError **error)
+{
+  LfLayout layout;
+
+  if (!check_format (format, matrix, error))
+    return FALSE;
+  if (s->layout.format == format && s->layout.matrix == matrix && s->pool->on_device == !!on_device)
+    return TRUE;
+  lf_layout_init (&layout, format, matrix, s->layout.width, s->layout.height);
+  return set_layout (s, &layout, !!on_device, error);
 }
 
 /* A queue belongs to a backend. One is enough where all computes on one: another would have
@@ -394,18 +460,20 @@ lf_stream_new (
 {
   g_autoptr (LfStream) s = NULL;
   LfStreamConfig c = *config;
+  LfLayout layout;
 
   resolve (&c, model);
   if (!lf_model_check (model, error) || !check (&c, model, error))
     return NULL;
   s = g_new0 (LfStream, 1);
   s->model = lf_model_ref (model);
-  lf_layout_init (&s->layout, c.format, c.matrix, c.width, c.height);
+  lf_layout_init (&layout, c.format, c.matrix, c.width, c.height);
   s->seed = c.seed;
   s->blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
   s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
+      || !set_layout (s, &layout, !!c.on_device, error)
       || g_cancellable_set_error_if_cancelled (cancellable, error)
       || !take_start (s, &c, cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
@@ -428,6 +496,8 @@ lf_stream_free (LfStream *s)
   g_clear_pointer (&s->state, lf_transformer_state_free);
   if (s->memory)
     s->model->backend->ops->free (s->model->backend, s->memory);
+  if (s->frames)
+    s->model->decoder_backend->ops->free (s->model->decoder_backend, s->frames);
   if (s->decoder_q && s->decoder_q != s->q)
     s->model->decoder_backend->ops->queue_free (s->decoder_q);
   if (s->q)
@@ -520,7 +590,9 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (!ops->wait (s->q, error))
     return FALSE;
 
-  s->pending = chunk_new (s->pool);
+  s->pending = chunk_new (s->pool, error);
+  if (!s->pending)
+    return FALSE;
   s->decoded = 0;
   chunk = &s->pending->chunk;
   chunk->index = s->index;
@@ -547,7 +619,7 @@ decode (LfStream *s, GCancellable *cancellable, GError **error)
   lf_decoder_get_range (s->model->decoder, &black, &white);
   while (s->decoded < s->model->info.chunk_frames) {
     gint frames = MIN (s->decode_frames, s->model->info.chunk_frames - s->decoded), n;
-    gsize at = chunk->n_pictures * s->layout.size;
+    guint8 *at = s->pending->data + chunk->n_pictures * chunk->layout.size;
     const void *pictures;
 
     if (g_cancellable_is_cancelled (cancellable))
@@ -555,10 +627,11 @@ decode (LfStream *s, GCancellable *cancellable, GError **error)
     pictures = lf_decoder_decode (
         s->decoder, q, s->sampler->clean + s->decoded * s->state->cache->latent_floats, frames, &n);
     ops->mark (q, lf_phase_tag (LF_PHASE_DECODER, LF_PASS_NONE));
-    ops->pictures_to_frames (
-        q, s->frames, pictures, n, &s->layout, 1 / (white - black), -black / (white - black));
+    ops->pictures_to_frames (q, chunk->on_device ? at : s->frames, pictures, n, &chunk->layout,
+        1 / (white - black), -black / (white - black));
     ops->mark (q, lf_phase_tag (LF_PHASE_CONVERSION, LF_PASS_NONE));
-    ops->download (q, s->pending->data + at, s->frames, n * s->layout.size);
+    if (!chunk->on_device)
+      ops->download (q, at, s->frames, n * chunk->layout.size);
     ops->mark (q, lf_phase_tag (LF_PHASE_COPY, LF_PASS_NONE));
     if (!ops->wait (q, error))
       return FALSE;

@@ -22,33 +22,100 @@ set_size (GstStructure *structure, const char *field, gint fixed, const LfModelI
   }
 }
 
-GstCaps *
-lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info)
+static gboolean
+is_cuda (const GstCaps *caps, guint index)
 {
-  GstStructure *structure;
+  GstCapsFeatures *features = gst_caps_get_features (caps, index);
+
+  return !gst_caps_features_is_any (features)
+         && gst_caps_features_contains (features, LF_SRC_CUDA_FEATURE);
+}
+
+gboolean
+lf_src_caps_name_cuda (const GstCaps *caps)
+{
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (caps); i++)
+    if (is_cuda (caps, i))
+      return TRUE;
+  return FALSE;
+}
+
+GstCaps *
+lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean cuda)
+{
+  guint i;
   gint fps_n = want->fps_n > 0 ? want->fps_n : info->fps_n;
   gint fps_d = want->fps_n > 0 ? want->fps_d : info->fps_d;
 
   caps = gst_caps_make_writable (caps);
-  structure = gst_caps_get_structure (caps, 0);
-  set_size (structure, "width", want->width, info);
-  set_size (structure, "height", want->height, info);
-  gst_structure_set (structure, "framerate", GST_TYPE_FRACTION, fps_n, fps_d, "pixel-aspect-ratio",
-      GST_TYPE_FRACTION, 1, 1, "interlace-mode", G_TYPE_STRING, "progressive", NULL);
+  for (i = gst_caps_get_size (caps); i-- > 0;) {
+    GstStructure *structure = gst_caps_get_structure (caps, i);
+
+    if (!cuda && is_cuda (caps, i)) {
+      gst_caps_remove_structure (caps, i);
+      continue;
+    }
+    set_size (structure, "width", want->width, info);
+    set_size (structure, "height", want->height, info);
+    gst_structure_set (structure, "framerate", GST_TYPE_FRACTION, fps_n, fps_d,
+        "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, "interlace-mode", G_TYPE_STRING,
+        "progressive", NULL);
+  }
   return caps;
 }
 
+static void
+choose_string (GstStructure *structure, const char *field, const char *value)
+{
+  if (gst_structure_has_field (structure, field))
+    gst_structure_fixate_field_string (structure, field, value);
+  else
+    gst_structure_set (structure, field, G_TYPE_STRING, value, NULL);
+}
+
+/* Where downstream does not say, luma and chroma are as the library makes them, with the matrix
+ * that is usual for the size. Both are told: chroma is not where small pictures have it by default,
+ * and caps without a colorimetry are taken for the default in both. */
+static void
+choose_colors (GstStructure *structure)
+{
+  const char *format;
+  GstVideoInfo info;
+  gint height;
+
+  gst_structure_fixate_field (structure, "format");
+  format = gst_structure_get_string (structure, "format");
+  if (!gst_structure_get_int (structure, "height", &height)
+      || (g_strcmp0 (format, "I420") != 0 && g_strcmp0 (format, "NV12") != 0))
+    return;
+  gst_video_info_set_format (&info, GST_VIDEO_FORMAT_NV12, 16, (guint) height);
+  choose_string (structure, "chroma-site", "mpeg2");
+  choose_string (structure, "colorimetry",
+      info.colorimetry.matrix == GST_VIDEO_COLOR_MATRIX_BT601 ? GST_VIDEO_COLORIMETRY_BT601
+                                                              : GST_VIDEO_COLORIMETRY_BT709);
+}
+
 GstCaps *
-lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info)
+lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info, gboolean prefer_cuda)
 {
   GstStructure *structure;
+  guint i = 0;
 
-  caps = gst_caps_truncate (gst_caps_make_writable (caps));
+  caps = gst_caps_make_writable (caps);
+  while (prefer_cuda && i < gst_caps_get_size (caps) && !is_cuda (caps, i))
+    i++;
+  if (prefer_cuda && i < gst_caps_get_size (caps))
+    while (i-- > 0)
+      gst_caps_remove_structure (caps, 0);
+  caps = gst_caps_truncate (caps);
   if (info == NULL)
     return caps;
   structure = gst_caps_get_structure (caps, 0);
   gst_structure_fixate_field_nearest_int (structure, "width", info->width);
   gst_structure_fixate_field_nearest_int (structure, "height", info->height);
+  choose_colors (structure);
   return caps;
 }
 
@@ -100,4 +167,33 @@ lf_src_caps_explain_refusal (
          "videoconvertscale behind it, or set its properties width, height and "
          "framerate."),
       offer, rate);
+}
+
+char *
+lf_src_caps_explain_memory (const GstCaps *peer, const LfModelInfo *info, gboolean cuda)
+{
+  g_autofree char *memory = NULL;
+  guint i;
+
+  for (i = 0; i < gst_caps_get_size (peer); i++) {
+    GstCapsFeatures *features = gst_caps_get_features (peer, i);
+
+    if (gst_caps_features_is_any (features)
+        || gst_caps_features_contains (features, GST_CAPS_FEATURE_MEMORY_SYSTEM_MEMORY)
+        || (cuda && is_cuda (peer, i)))
+      return NULL;
+  }
+  if (i == 0)
+    return NULL;
+  if (lf_src_caps_name_cuda (peer))
+    return g_strdup_printf (
+        _ ("Downstream takes frames in CUDA memory only, which lightforcesrc has on a GPU only and "
+           "the backend in use is %s: set its property backend to cuda where there is one, or put "
+           "cudaupload behind it."),
+        info->backend);
+  memory = gst_caps_features_to_string (gst_caps_get_features (peer, 0));
+  return g_strdup_printf (
+      _ ("Downstream takes frames in %s only, which lightforcesrc does not have: put an element "
+         "that uploads them behind it."),
+      memory);
 }

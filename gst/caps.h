@@ -5,17 +5,22 @@
 #ifndef LF_SRC_CAPS_H
 #define LF_SRC_CAPS_H
 
-#include <gst/gst.h>
-#include "core/lightforce.h"
+#include "gst/cudaoutput.h"
 
 G_BEGIN_DECLS
 
 #define LF_SRC_MAX_SIZE 8192 /* pixels a side */
 
-#define LF_SRC_CAPS                                                                                \
-  "video/x-raw, format = (string) { I420, NV12, RGB, RGBx, BGRx, RGBA, BGRA }, "                   \
+#define LF_SRC_CAPS_FIELDS                                                                         \
+  "format = (string) { I420, NV12, RGB, RGBx, BGRx, RGBA, BGRA }, "                                \
   "width = (int) [ 1, 8192 ], height = (int) [ 1, 8192 ], "                                        \
   "framerate = (fraction) [ 1/2147483647, 2147483647/1 ]"
+#ifdef LF_HAVE_CUDA_MEMORY
+#define LF_SRC_CAPS                                                                                \
+  "video/x-raw, " LF_SRC_CAPS_FIELDS "; video/x-raw(" LF_SRC_CUDA_FEATURE "), " LF_SRC_CAPS_FIELDS
+#else
+#define LF_SRC_CAPS "video/x-raw, " LF_SRC_CAPS_FIELDS
+#endif
 
 /* What was asked for; zeros are the model's. */
 typedef struct
@@ -25,11 +30,16 @@ typedef struct
 } LfSrcVideo;
 
 /* Narrows the template's caps to `want`, where it is not 0 to the model's sizes and its framerate,
- * and to square pixels and whole frames. Takes and returns ownership. */
-GstCaps *lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info);
-/* Chooses what is nearest to the model's own; `info` may be NULL. Takes and returns
+ * and to square pixels and whole frames; without `cuda` also to system memory. Takes and returns
  * ownership. */
-GstCaps *lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info);
+GstCaps *lf_src_caps_narrow (
+    GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean cuda);
+/* Whether some of `caps` are in CUDA memory by name. Caps of any memory are not: who takes them need
+ * not know how to read it. */
+gboolean lf_src_caps_name_cuda (const GstCaps *caps);
+/* Chooses what is nearest to the model's own, in CUDA memory if that is possible and `prefer_cuda`;
+ * `info` may be NULL. Takes and returns ownership. */
+GstCaps *lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info, gboolean prefer_cuda);
 
 /* Why a property's size cannot be made and what can; NULL: it can be made. */
 char *lf_src_caps_explain_size (const char *property, gint value, const LfModelInfo *info);
@@ -37,6 +47,9 @@ char *lf_src_caps_explain_size (const char *property, gint value, const LfModelI
  * what the properties ask for, else what the model makes. */
 char *lf_src_caps_explain_refusal (
     gint width, gint height, const LfSrcVideo *want, const LfModelInfo *info);
+/* Why downstream's caps are refused where it takes no system memory; NULL: that is not the reason.
+ * `cuda`: CUDA memory was offered. */
+char *lf_src_caps_explain_memory (const GstCaps *peer, const LfModelInfo *info, gboolean cuda);
 
 G_END_DECLS
 #endif

@@ -70,7 +70,8 @@ struct _LightforceSrc
   /* worker thread */
   gint percent; /* of the latest progress message */
 
-  LfPacer pacer; /* has a lock of its own */
+  LfPacer pacer;   /* has a lock of its own, */
+  LfSrcCuda *cuda; /* and so has this */
 };
 
 /* There is no chunk yet. */

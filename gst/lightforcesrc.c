@@ -66,6 +66,18 @@
  * goes on best. The beginning is the same after the signal restart and after seeks. A model whose
  * files have no encoder says so in an error.
  *
+ * ## Formats and memory
+ *
+ * Frames are made in the format that is negotiated: I420, NV12, RGB, RGBx, BGRx, RGBA or BGRA, the
+ * fourth byte being 255. I420 and NV12 have BT.709 or BT.601 colours, as caps ask, else by size as
+ * usual, in video range with MPEG-2 chroma siting; caps that ask for anything else get it by a
+ * conversion. The format may change while the video runs; chunks that were waiting are converted.
+ *
+ * Where the backend is cuda and the plugin was built with gstreamer-cuda, the same formats come in
+ * `memory:CUDAMemory` to elements that name it (cudadownload and encoders of nvcodec, say): frames
+ * then stay on the GPU. Their CUDA context is the primary one of the device. It is shared with
+ * the neighbours in the usual way; give it to elements of an application rather than one of your own.
+ *
  * ## What a video was made from
  *
  * Every frame carries the custom meta `LightforceMeta` (see gst_buffer_get_custom_meta()) with the
@@ -98,6 +110,11 @@
  * gst-launch-1.0 lightforcesrc is-live=true ! videoscale ! video/x-raw,width=640,height=360 ! x264enc tune=zerolatency ! rtph264pay ! udpsink host=127.0.0.1 port=5000
  * ]|
  * Sends live video over the network.
+ *
+ * |[
+ * gst-launch-1.0 lightforcesrc backend=cuda is-live=true ! video/x-raw(memory:CUDAMemory),format=NV12 ! nvh264enc ! h264parse ! mpegtsmux ! udpsink host=127.0.0.1 port=5000
+ * ]|
+ * The same from a GPU, which frames leave encoded only.
  *
  * |[
  * gst-launch-1.0 lightforcesrc prompt-file=story.txt num-buffers=480 prompt-switch=blend ! videoconvert ! x264enc ! matroskamux ! filesink location=story.mkv
@@ -365,6 +382,19 @@ lf_src_send_event (GstElement *element, GstEvent *event)
 }
 
 static gboolean
+may_use_cuda (LightforceSrc *self)
+{
+  const LfModelInfo *info;
+  gboolean may;
+
+  GST_OBJECT_LOCK (self);
+  info = self->worker ? lf_src_worker_get_info (self->worker) : NULL;
+  may = info ? g_str_equal (info->backend, "cuda") : self->settings.backend != LF_SRC_BACKEND_CPU;
+  GST_OBJECT_UNLOCK (self);
+  return may;
+}
+
+static gboolean
 lf_src_query (GstBaseSrc *bsrc, GstQuery *query)
 {
   LightforceSrc *self = LF_SRC (bsrc);
@@ -395,7 +425,18 @@ lf_src_query (GstBaseSrc *bsrc, GstQuery *query)
       return TRUE;
     }
   }
+  /* Elements ask before anything is loaded, for they make a context of their own otherwise. */
+  if (GST_QUERY_TYPE (query) == GST_QUERY_CONTEXT && may_use_cuda (self)
+      && lf_src_cuda_answer (self->cuda, GST_ELEMENT (self), query))
+    return TRUE;
   return GST_BASE_SRC_CLASS (lf_src_parent_class)->query (bsrc, query);
+}
+
+static void
+lf_src_set_context (GstElement *element, GstContext *context)
+{
+  lf_src_cuda_set_context (LF_SRC (element)->cuda, context);
+  GST_ELEMENT_CLASS (lf_src_parent_class)->set_context (element, context);
 }
 
 static void
@@ -595,6 +636,7 @@ lf_src_finalize (GObject *object)
   lf_prompts_free (self->prompts);
   lf_provenance_clear (&self->provenance);
   lf_pacer_clear (&self->pacer);
+  lf_src_cuda_free (self->cuda);
   G_OBJECT_CLASS (lf_src_parent_class)->finalize (object);
 }
 
@@ -602,6 +644,7 @@ static void
 lf_src_init (LightforceSrc *self)
 {
   lf_pacer_init (&self->pacer);
+  self->cuda = lf_src_cuda_new ();
   lf_src_settings_init (&self->settings);
   self->prompts = lf_prompts_new ();
   lf_provenance_init (&self->provenance);
@@ -653,6 +696,7 @@ lf_src_class_init (LightforceSrcClass *klass)
       "Makes video with an autoregressive diffusion model while it plays",
       "The lightforce developers");
   element_class->change_state = lf_src_change_state;
+  element_class->set_context = lf_src_set_context;
 
   lf_src_negotiation_class_init (base_class);
   lf_src_seek_class_init (base_class);

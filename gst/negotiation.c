@@ -17,17 +17,26 @@ wanted (LightforceSrc *self)
       self->want_width, self->want_height, self->settings.fps_n, self->settings.fps_d};
 }
 
+/* Whether frames can be in CUDA memory. Posts nothing, so that a lock does no harm. */
+static gboolean
+has_cuda (LightforceSrc *self, const LfModelInfo *info)
+{
+  return g_str_equal (info->backend, "cuda") && lf_src_cuda_is_available (self->cuda);
+}
+
 static GstCaps *
 lf_src_get_caps (GstBaseSrc *bsrc, GstCaps *filter)
 {
   LightforceSrc *self = LF_SRC (bsrc);
   GstCaps *caps = gst_pad_get_pad_template_caps (bsrc->srcpad);
   const LfModelInfo *info;
+  gboolean cuda;
 
   /* Everything can be linked; what the model cannot make is refused with an explanation, once
    * it is loaded. */
   GST_OBJECT_LOCK (self);
   info = self->worker ? lf_src_worker_get_info (self->worker) : NULL;
+  cuda = info && has_cuda (self, info);
   if (info) {
     LfSrcVideo want = wanted (self);
 
@@ -35,7 +44,7 @@ lf_src_get_caps (GstBaseSrc *bsrc, GstCaps *filter)
       want.width = self->width;
       want.height = self->height;
     }
-    caps = lf_src_caps_narrow (caps, &want, info);
+    caps = lf_src_caps_narrow (caps, &want, info, cuda);
   }
   GST_OBJECT_UNLOCK (self);
 
@@ -53,9 +62,17 @@ static GstCaps *
 lf_src_fixate (GstBaseSrc *bsrc, GstCaps *caps)
 {
   LightforceSrc *self = LF_SRC (bsrc);
+  gboolean cuda = lf_src_caps_name_cuda (caps);
 
+  /* Who takes any memory gets what anybody can read. */
+  if (cuda) {
+    g_autoptr (GstCaps) peer = gst_pad_peer_query_caps (bsrc->srcpad, NULL);
+
+    cuda = peer && lf_src_caps_name_cuda (peer);
+  }
   GST_OBJECT_LOCK (self);
-  caps = lf_src_caps_choose (caps, self->worker ? lf_src_worker_get_info (self->worker) : NULL);
+  caps =
+      lf_src_caps_choose (caps, self->worker ? lf_src_worker_get_info (self->worker) : NULL, cuda);
   GST_OBJECT_UNLOCK (self);
   return GST_BASE_SRC_CLASS (parent_class)->fixate (bsrc, caps);
 }
@@ -68,12 +85,15 @@ lf_src_set_caps (GstBaseSrc *bsrc, GstCaps *caps)
   LfSrcOutput *output;
   gboolean rate_changed;
   guint64 end = (guint64) MAX (bsrc->num_buffers, 0);
+  gboolean cuda = lf_src_caps_name_cuda (caps);
 
   if (!gst_video_info_from_caps (&info, caps) || info.fps_n <= 0)
     return FALSE;
-  output = lf_src_output_new (&info);
+  output = lf_src_output_new (&info, self->cuda, cuda);
   if (output == NULL)
     return FALSE;
+  if (cuda)
+    lf_src_cuda_share (self->cuda, GST_ELEMENT (self));
   g_clear_pointer (&self->output, lf_src_output_free);
   self->output = output;
 
@@ -87,7 +107,7 @@ lf_src_set_caps (GstBaseSrc *bsrc, GstCaps *caps)
     bsrc->segment.duration =
         (gint64) lf_timeline_time (&self->timeline, MAX (end, self->next_frame));
   GST_OBJECT_UNLOCK (self);
-  lf_src_worker_open (self->worker, info.width, info.height);
+  lf_src_worker_open (self->worker, info.width, info.height, lf_src_output_get_pictures (output));
 
   if (rate_changed && gst_base_src_is_live (bsrc))
     gst_element_post_message (GST_ELEMENT (self), gst_message_new_latency (GST_OBJECT (self)));
@@ -120,7 +140,9 @@ post_not_negotiated (LightforceSrc *self, const LfModelInfo *info)
   GST_OBJECT_LOCK (self);
   want = wanted (self);
   GST_OBJECT_UNLOCK (self);
-  text = lf_src_caps_explain_refusal (self->width, self->height, &want, info);
+  text = peer ? lf_src_caps_explain_memory (peer, info, has_cuda (self, info)) : NULL;
+  if (text == NULL)
+    text = lf_src_caps_explain_refusal (self->width, self->height, &want, info);
   GST_ELEMENT_ERROR (self, CORE, NEGOTIATION, ("%s", text),
       ("source caps %" GST_PTR_FORMAT ", downstream caps %" GST_PTR_FORMAT, caps, peer));
 }
@@ -180,6 +202,8 @@ lf_src_decide_allocation (GstBaseSrc *bsrc, GstQuery *query)
   gst_query_parse_allocation (query, &caps, NULL);
   if (caps == NULL || self->output == NULL)
     return GST_BASE_SRC_CLASS (parent_class)->decide_allocation (bsrc, query);
+  if (lf_src_caps_name_cuda (caps))
+    return lf_src_cuda_decide_allocation (self->cuda, query);
   if (update)
     gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
   size = MAX (size, (guint) GST_VIDEO_INFO_SIZE (lf_src_output_get_info (self->output)));

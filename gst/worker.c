@@ -20,6 +20,7 @@ struct _LfSrcWorker
   gboolean quit, flushing;
   gboolean open;
   gint width, height;
+  LfSrcPictures pictures;
   guint64 seed;
   guint epoch;     /* of the queue: one more for each restart and flush */
   guint restarts;  /* so far */
@@ -36,6 +37,7 @@ typedef struct
   LfStream *stream;
   LfSrcSettings applied;
   LfSparse sparse;
+  LfSrcPictures pictures;
   char *prompt;     /* the one in use: a refused one is in `applied` only */
   char *old_prompt; /* the one before */
   guint restarts;
@@ -67,6 +69,17 @@ current_cancellable (LfSrcWorker *worker, guint *epoch, guint *restarts, guint64
     *seed = worker->seed;
   g_mutex_unlock (&worker->lock);
   return cancellable;
+}
+
+static LfSrcPictures
+current_pictures (LfSrcWorker *worker)
+{
+  LfSrcPictures pictures;
+
+  g_mutex_lock (&worker->lock);
+  pictures = worker->pictures;
+  g_mutex_unlock (&worker->lock);
+  return pictures;
 }
 
 static gboolean
@@ -147,6 +160,10 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
     config.seed = seed;
     config.width = worker->width;
     config.height = worker->height;
+    video->pictures = current_pictures (worker);
+    config.format = video->pictures.format;
+    config.matrix = video->pictures.matrix;
+    config.on_device = video->pictures.on_device;
     stream = NULL;
     if (start_image && *start_image && !picture)
       picture = lf_start_image_load (start_image, config.width, config.height, cancellable, &error);
@@ -214,6 +231,21 @@ apply_settings (
   video->applied = now;
 }
 
+/* What was negotiated since the last chunk. Where that does not work the old pictures go on, and are
+ * converted when they go out. */
+static void
+apply_pictures (LfSrcWorker *worker, Video *video)
+{
+  LfSrcPictures now = current_pictures (worker), *old = &video->pictures;
+  g_autoptr (GError) error = NULL;
+
+  if (now.format == old->format && now.matrix == old->matrix && now.on_device == old->on_device)
+    return;
+  video->pictures = now;
+  if (!lf_stream_set_format (video->stream, now.format, now.matrix, now.on_device, &error))
+    worker->funcs.warning (error, worker->user_data);
+}
+
 static void
 begin_again (Video *video, guint restarts, guint64 seed)
 {
@@ -239,6 +271,7 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   cancellable = current_cancellable (worker, &epoch, &restarts, &seed);
   if (restarts != video->restarts)
     begin_again (video, restarts, seed);
+  apply_pictures (worker, video);
   apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
   if (chunk == NULL) {
@@ -377,9 +410,10 @@ lf_src_worker_dup_image_hash (LfSrcWorker *worker)
 }
 
 void
-lf_src_worker_open (LfSrcWorker *worker, gint width, gint height)
+lf_src_worker_open (LfSrcWorker *worker, gint width, gint height, const LfSrcPictures *pictures)
 {
   g_mutex_lock (&worker->lock);
+  worker->pictures = *pictures;
   if (!worker->open) {
     worker->open = TRUE;
     worker->width = width;

@@ -6,6 +6,7 @@
 #define LF_SRC_WORKER_H
 
 #include "gst/framequeue.h"
+#include "gst/output.h"
 #include "gst/settings.h"
 
 G_BEGIN_DECLS
@@ -47,8 +48,10 @@ const LfModelInfo *lf_src_worker_get_info (LfSrcWorker *worker);
 /* The SHA-256 of start-image (lf_start_image_hash), once there is a chunk; NULL without one. */
 char *lf_src_worker_dup_image_hash (LfSrcWorker *worker);
 
-/* Lets the worker make chunks of this size; only the first call counts. */
-void lf_src_worker_open (LfSrcWorker *worker, gint width, gint height);
+/* Lets the worker make chunks of this size, for which only the first call counts, with pictures like
+ * these. Another call changes them for the chunks that are begun after it. */
+void lf_src_worker_open (
+    LfSrcWorker *worker, gint width, gint height, const LfSrcPictures *pictures);
 /* Begins the video again from picture 0, with another seed unless `seed` is NULL. Finished chunks
  * are thrown away. Returns how many restarts are before the chunks to come. */
 guint lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed);

@@ -62,6 +62,24 @@ cpu_free (LfBackend *be, void *mem)
   free (mem);
 }
 
+static void *
+cpu_host_alloc (LfBackend *be, gsize bytes, GError **error)
+{
+  void *mem = g_try_malloc (MAX (bytes, 1));
+
+  if (!mem)
+    g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
+        "out of memory: %" G_GSIZE_FORMAT " MiB wanted for pictures; choose a smaller size",
+        bytes >> 20);
+  return mem;
+}
+
+static void
+cpu_host_free (LfBackend *be, void *mem)
+{
+  g_free (mem);
+}
+
 static void
 cpu_get_memory (LfBackend *be, LfMemory *out)
 {
@@ -168,6 +186,8 @@ static const LfBackendOps cpu_ops = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .host_alloc = cpu_host_alloc,
+    .host_free = cpu_host_free,
     .get_memory = cpu_get_memory,
     .queue_new = cpu_queue_new,
     .queue_free = cpu_queue_free,
@@ -236,4 +256,4 @@ cpu_open (LfBackend *be, LfPrecision precision, GError **error)
   return TRUE;
 }
 
-const LfBackendInfo lf_cpu_backend = {"cpu", cpu_open};
+const LfBackendInfo lf_cpu_backend = {"cpu", cpu_open, NULL};

@@ -88,6 +88,32 @@ cuda_free (LfBackend *be, void *mem)
   cudaFree (mem);
 }
 
+/* Page-locked: the copy engine writes it while the caller and the multiprocessors go on. */
+static void *
+cuda_host_alloc (LfBackend *be, gsize bytes, GError **error)
+{
+  void *mem = NULL;
+  cudaError_t status = cudaHostAlloc (&mem, MAX (bytes, 1), cudaHostAllocDefault);
+
+  if (status == cudaSuccess)
+    return mem;
+  cudaGetLastError ();
+  if (status == cudaErrorMemoryAllocation)
+    g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
+        "no page-locked host memory is left (%" G_GSIZE_FORMAT
+        " MiB wanted for pictures); choose a smaller size or fewer chunks in the queue",
+        bytes >> 20);
+  else
+    lf_cuda_set_error (error, status, "taking page-locked memory");
+  return NULL;
+}
+
+static void
+cuda_host_free (LfBackend *be, void *mem)
+{
+  cudaFreeHost (mem);
+}
+
 static void
 cuda_get_memory (LfBackend *be, LfMemory *memory)
 {
@@ -346,6 +372,8 @@ static const LfBackendOps cuda_ops = {
     .close = cuda_close,
     .alloc = cuda_alloc,
     .free = cuda_free,
+    .host_alloc = cuda_host_alloc,
+    .host_free = cuda_host_free,
     .get_memory = cuda_get_memory,
     .queue_new = cuda_queue_new,
     .queue_free = cuda_queue_free,
@@ -499,4 +527,35 @@ cuda_open (LfBackend *be, LfPrecision precision, GError **error)
   return TRUE;
 }
 
-const LfBackendInfo lf_cuda_backend = {"cuda", cuda_open};
+/* The runtime keeps the primary context of its device, and who shares memory with it has to know
+ * it. Asked of the driver, so that the calling thread's current context stays what it is; it is
+ * kept for good. */
+static void *
+cuda_get_context (gint *device, GError **error)
+{
+  static void *context;
+  void *retain = NULL;
+  enum cudaDriverEntryPointQueryResult found;
+  gint count = 0, status;
+
+  *device = 0; /* as take_device */
+  g_mutex_lock (&shared_lock);
+  if (!context && cudaGetDeviceCount (&count) == cudaSuccess && count > 0
+      && cudaGetDriverEntryPointByVersion (
+             "cuDevicePrimaryCtxRetain", &retain, 12000, cudaEnableDefault, &found)
+             == cudaSuccess
+      && found == cudaDriverEntryPointSuccess) {
+    status = ((gint (*) (void **, gint)) retain) (&context, 0);
+    if (status != 0)
+      context = NULL;
+  }
+  g_mutex_unlock (&shared_lock);
+  if (!context) {
+    cudaGetLastError ();
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+        "no NVIDIA GPU can be used; install or update the NVIDIA driver");
+  }
+  return context;
+}
+
+const LfBackendInfo lf_cuda_backend = {"cuda", cuda_open, cuda_get_context};

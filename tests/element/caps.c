@@ -2,18 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "tests/element/rig.h"
-
-static const char *const formats[] = {"I420", "NV12", "RGB", "RGBx", "BGRx", "RGBA", "BGRA"};
-
-static void
-frame_info (Rig *rig, GstVideoInfo *info)
-{
-  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
-  g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
-
-  fail_unless (caps != NULL && gst_video_info_from_caps (info, caps));
-}
+#include "tests/element/picture.h"
 
 /* Component bytes of a pixel in component order: Y U V or R G B (A). */
 static void
@@ -23,7 +12,7 @@ check_pixel (Rig *rig, guint frame, const gint *want, gint tolerance)
   GstVideoFrame video;
   gint c, x, y;
 
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless (gst_video_frame_map (&video, &info, rig_frame (rig, frame), GST_MAP_READ));
   for (c = 0; c < (gint) GST_VIDEO_FRAME_N_COMPONENTS (&video); c++) {
     gint rows = GST_VIDEO_FRAME_COMP_HEIGHT (&video, c);
@@ -50,7 +39,7 @@ GST_START_TEST (test_solid_colour)
 {
   static const guint32 colours[] = {0xff0000, 0x00ff00, 0x0000ff, 0xffffff, 0x000000, 0x336699};
   static const gint sizes[][2] = {{64, 48}, {33, 17}, {1, 1}, {7, 5}, {322, 2}};
-  const char *format = formats[__i__ % 7];
+  const char *format = picture_formats[__i__ % 7];
   const gint *size = sizes[__i__ / 7];
   gboolean yuv = format[0] == 'I' || format[0] == 'N';
   guint i;
@@ -76,56 +65,89 @@ GST_START_TEST (test_solid_colour)
 }
 GST_END_TEST;
 
-/* The same as the video library makes of the same pictures. */
+/* Frames are the library's, bit for bit, in even and odd sizes and both matrices; the defaults of
+ * colour are by size. */
 GST_START_TEST (test_every_format)
 {
-  static const gint sizes[][2] = {{64, 48}, {33, 17}, {1282, 722}};
+  static const gint sizes[][2] = {{64, 48}, {33, 17}, {50, 722}};
   const gint *size = sizes[__i__ / 7];
   g_autofree char *caps = g_strdup_printf (
-      "video/x-raw,format=%s,width=%d,height=%d", formats[__i__ % 7], size[0], size[1]);
+      "video/x-raw,format=%s,width=%d,height=%d", picture_formats[__i__ % 7], size[0], size[1]);
   Rig *rig = rig_new ("num-buffers=3 seed=5 prompt=colours", caps);
-  GstVideoInfo in_info, out_info;
-  GstVideoFrame in, out, have;
-  GstVideoConverter *converter;
+  GstVideoInfo info;
+  LfLayout layout;
+  StandinLog log;
   guint i;
-  gint x, y;
 
   STANDIN_SET (size_step, 1);
   rig_run_to_eos (rig);
   fail_unless_equals_int (rig_count (rig), 3);
-  frame_info (rig, &out_info);
-  gst_video_info_set_format (&in_info, GST_VIDEO_FORMAT_RGBx, size[0], size[1]);
-  in_info.fps_n = out_info.fps_n;
-  in_info.fps_d = out_info.fps_d;
-  converter = gst_video_converter_new (&in_info, &out_info, NULL);
-  for (i = 0; i < 3; i++) {
-    g_autoptr (GstBuffer) made = gst_buffer_new_and_alloc (in_info.size);
-    g_autoptr (GstBuffer) want = gst_buffer_new_and_alloc (out_info.size);
-
-    gst_buffer_memset (want, 0, 0, out_info.size);
-    fail_unless (gst_video_frame_map (&in, &in_info, made, GST_MAP_WRITE));
-    fail_unless (gst_video_frame_map (&out, &out_info, want, GST_MAP_WRITE));
-    for (y = 0; y < size[1]; y++)
-      for (x = 0; x < size[0]; x++)
-        GST_WRITE_UINT32_BE ((guint8 *) in.data[0] + y * in.info.stride[0] + 4 * x,
-            standin_pixel (5, "colours", i, x, y) << 8 | 255);
-    gst_video_converter_frame (converter, &in, &out);
-    fail_unless (gst_video_frame_map (&have, &out_info, rig_frame (rig, i), GST_MAP_READ));
-    for (guint c = 0; c < GST_VIDEO_FRAME_N_PLANES (&out); c++) {
-      gint row = GST_VIDEO_FRAME_COMP_WIDTH (&out, c) * GST_VIDEO_FRAME_COMP_PSTRIDE (&out, c);
-
-      for (y = 0; y < GST_VIDEO_FRAME_COMP_HEIGHT (&out, c); y++)
-        fail_unless (memcmp ((guint8 *) out.data[c] + y * out.info.stride[c],
-                         (guint8 *) have.data[c] + y * have.info.stride[c], (gsize) row)
-                         == 0,
-            "frame %u, plane %u, row %d", i, c, y);
-    }
-    gst_video_frame_unmap (&have);
-    gst_video_frame_unmap (&out);
-    gst_video_frame_unmap (&in);
-  }
-  gst_video_converter_free (converter);
+  picture_info (rig, &info);
+  fail_unless (picture_layout (&info, &layout));
+  fail_unless_equals_int (
+      layout.matrix, __i__ >= 14 && __i__ % 7 < 2 ? LF_MATRIX_BT709 : LF_MATRIX_BT601);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.config.format, layout.format);
+  fail_unless_equals_int (log.config.matrix, layout.matrix);
+  fail_if (log.config.on_device);
+  standin_log_clear (&log);
+  for (i = 0; i < 3; i++)
+    check_picture (rig, i, &info, "colours", TRUE);
   rig_free (rig);
+}
+GST_END_TEST;
+
+/* What the library does not make is converted from what it does. */
+GST_START_TEST (test_other_colours)
+{
+  static const char *const caps[] = {"format=I420,colorimetry=bt709",
+      "format=NV12,colorimetry=bt601,chroma-site=mpeg2", "format=I420,colorimetry=bt2020",
+      "format=NV12,chroma-site=jpeg", "format=I420,colorimetry=1:4:0:0",
+      "format=RGB,colorimetry=2:1:7:1"};
+  g_autofree char *all =
+      g_strdup_printf ("video/x-raw,width=64,height=48,%s", caps[__i__ % G_N_ELEMENTS (caps)]);
+  Rig *rig = rig_new ("num-buffers=2 seed=5 prompt=colours", all);
+  GstVideoInfo info;
+  StandinLog log;
+  LfLayout layout;
+
+  rig_run_to_eos (rig);
+  picture_info (rig, &info);
+  standin_get_log (&log);
+  fail_unless (picture_layout (&info, &layout) == (__i__ < 2));
+  fail_unless_equals_int (log.config.format, __i__ < 2 ? layout.format : LF_FORMAT_RGBX);
+  standin_log_clear (&log);
+  check_picture (rig, 1, &info, "colours", TRUE);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* In CUDA memory there is nothing without a GPU. */
+GST_START_TEST (test_no_cuda_memory)
+{
+  static const char *const line =
+      "lightforcesrc name=src ! capsfilter caps=video/x-raw(memory:CUDAMemory),format=NV12 ! "
+      "fakesink name=sink";
+  g_autoptr (GError) error = NULL;
+  g_autoptr (GstBus) bus = NULL;
+  g_autoptr (GstElement) pipeline = gst_parse_launch (line, &error);
+#ifdef LF_HAVE_CUDA_MEMORY
+  GstMessage *message;
+  g_autoptr (GError) told = NULL;
+
+  fail_unless (error == NULL);
+  bus = gst_element_get_bus (pipeline);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  fail_unless (message != NULL);
+  gst_message_parse_error (message, &told, NULL);
+  fail_unless (g_error_matches (told, GST_CORE_ERROR, GST_CORE_ERROR_NEGOTIATION));
+  fail_unless (strstr (told->message, "the backend in use is cpu") != NULL, "%s", told->message);
+  gst_message_unref (message);
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+#else
+  fail_unless (g_error_matches (error, GST_PARSE_ERROR, GST_PARSE_ERROR_LINK));
+#endif
 }
 GST_END_TEST;
 
@@ -137,7 +159,7 @@ expect_caps (const char *properties, const char *caps, gint width, gint height, 
   StandinLog log;
 
   rig_run_to_eos (rig);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless_equals_int (info.width, width);
   fail_unless_equals_int (info.height, height);
   fail_unless_equals_int (info.fps_n, n);
@@ -259,7 +281,7 @@ GST_START_TEST (test_renegotiation)
         GST_BUFFER_PTS (frame), GST_BUFFER_PTS (before) + GST_BUFFER_DURATION (before));
   }
   fail_unless (changed);
-  frame_info (rig, &info);
+  picture_info (rig, &info);
   fail_unless_equals_int (GST_VIDEO_INFO_FORMAT (&info), GST_VIDEO_FORMAT_RGB);
   if (__i__) {
     g_object_set (rig->filter, "caps", other, NULL);
@@ -267,6 +289,43 @@ GST_START_TEST (test_renegotiation)
     rig_expect_error (rig, rig_wait (rig, GST_MESSAGE_ERROR | GST_MESSAGE_EOS), GST_CORE_ERROR,
         GST_CORE_ERROR_NEGOTIATION, "the running video is 64x48");
   }
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Another format in the middle of a chunk, with more of the old ones waiting, and back again: each
+ * frame is what its caps say. `fail`: the generator does not do it. */
+GST_START_TEST (test_format_changes)
+{
+  static const char *const pairs[][2] = {{"format=I420", "format=NV12"},
+      {"format=NV12", "format=RGB"}, {"format=RGBx", "format=I420"}, {"format=RGBA", "format=BGRA"},
+      {"format=RGBx", "format=RGBA"},
+      {"format=I420,colorimetry=bt601", "format=I420,colorimetry=bt709"},
+      {"format=NV12", "format=I420,colorimetry=1:4:0:0"},
+      {"format=BGRx", "format=NV12,chroma-site=jpeg"}};
+  guint n = G_N_ELEMENTS (pairs), which = (guint) __i__ % n;
+  gboolean fail = (guint) __i__ >= n;
+  g_autofree char *a = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][0]);
+  g_autofree char *b = g_strdup_printf ("video/x-raw,width=64,height=48,%s", pairs[which][1]);
+  Rig *rig = rig_new ("num-buffers=81 queue-chunks=1 seed=5 prompt=colours", a);
+  g_autoptr (Changes) changes = follow_changes (rig, 5, b, 38, a);
+  StandinLog log;
+
+  STANDIN_SET (fail_format, fail);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  if (fail && which != 4) {
+    g_autofree char *warning = rig_next_warning (rig);
+
+    fail_unless (strstr (warning, "no other format") != NULL, "%s", warning);
+  }
+  rig_wait_end (rig);
+  fail_unless_equals_int (rig_count (rig), 81);
+  check_changes (rig, changes, fail);
+  standin_get_log (&log);
+  /* RGBx and RGBA are the same to the library */
+  fail_unless_equals_int (log.formats, which == 4 ? 0 : 2);
+  standin_log_clear (&log);
+  g_clear_pointer (&changes, changes_free);
   rig_free (rig);
 }
 GST_END_TEST;
@@ -322,18 +381,17 @@ answer_allocation (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
 GST_START_TEST (test_downstream_pool)
 {
   g_autofree char *caps =
-      g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", formats[__i__ % 7]);
-  Rig *rig = rig_new ("num-buffers=5", caps);
+      g_strdup_printf ("video/x-raw,format=%s,width=33,height=17", picture_formats[__i__ % 7]);
+  Rig *rig = rig_new ("num-buffers=5 seed=5 prompt=colours", caps);
   Offer offer = {.padding = 24, .meta = __i__ >= 7};
   g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
-  gint rgb[4] = {255, 255, 255, 255}, yuv[3] = {235, 128, 128};
+  GstVideoInfo info;
   guint i;
 
   STANDIN_SET (size_step, 1);
-  STANDIN_SET (solid, TRUE);
-  STANDIN_SET (color, 0xffffff);
   gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, answer_allocation, &offer, NULL);
   rig_run_to_eos (rig);
+  picture_info (rig, &info);
   for (i = 0; i < 5; i++) {
     GstVideoMeta *meta = gst_buffer_get_video_meta (rig_frame (rig, i));
 
@@ -342,8 +400,7 @@ GST_START_TEST (test_downstream_pool)
       fail_unless (meta != NULL);
       fail_unless (meta->stride[0] > 33 + 48 - 8);
     }
-    check_pixel (
-        rig, i, formats[__i__ % 7][0] == 'I' || formats[__i__ % 7][0] == 'N' ? yuv : rgb, 1);
+    check_picture (rig, i, &info, "colours", TRUE);
   }
   rig_set_state (rig, GST_STATE_NULL);
   rig_forget_frames (rig);
@@ -371,11 +428,14 @@ add (Suite *suite)
 
   tcase_add_loop_test (tc, test_solid_colour, 0, 7 * 5);
   tcase_add_loop_test (tc, test_every_format, 0, 7 * 3);
+  tcase_add_loop_test (tc, test_other_colours, 0, 6);
+  tcase_add_test (tc, test_no_cuda_memory);
   tcase_add_test (tc, test_fixate);
   tcase_add_loop_test (tc, test_not_negotiated, 0, 9);
   tcase_add_loop_test (tc, test_size_not_possible, 0, 2);
   tcase_add_test (tc, test_not_linked);
   tcase_add_loop_test (tc, test_renegotiation, 0, 2);
+  tcase_add_loop_test (tc, test_format_changes, 0, 16);
   tcase_add_loop_test (tc, test_downstream_pool, 0, 14);
   tcase_add_test (tc, test_own_pool);
 }

@@ -5,6 +5,9 @@
 #include <glib/gstdio.h>
 #include <gst/check/gstcheck.h>
 #include <gst/pbutils/pbutils.h>
+#include <gst/video/video.h>
+
+#include "core/lightforce.h"
 
 #define PROMPT "a red ball rolls over a green hill"
 
@@ -33,9 +36,9 @@ teardown (void)
   g_clear_pointer (&folder, g_free);
 }
 
-/* Plays to the end. */
+/* Plays to the end; `handoff` gets what comes to the element named sink. */
 static void
-play (const char *line)
+play_with (const char *line, GCallback handoff, gpointer user_data)
 {
   g_autoptr (GError) error = NULL;
   GstElement *pipeline = gst_parse_launch (line, &error);
@@ -43,6 +46,12 @@ play (const char *line)
   GstMessage *message;
 
   fail_unless (error == NULL, "%s: %s", line, error ? error->message : "");
+  if (handoff) {
+    GstElement *sink = gst_bin_get_by_name (GST_BIN (pipeline), "sink");
+
+    g_signal_connect (sink, "handoff", handoff, user_data);
+    gst_object_unref (sink);
+  }
   bus = gst_element_get_bus (pipeline);
   gst_element_set_state (pipeline, GST_STATE_PLAYING);
   message = gst_bus_timed_pop_filtered (bus, 100 * GST_SECOND, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
@@ -56,6 +65,12 @@ play (const char *line)
   gst_message_unref (message);
   gst_element_set_state (pipeline, GST_STATE_NULL);
   gst_object_unref (pipeline);
+}
+
+static void
+play (const char *line)
+{
+  play_with (line, NULL, NULL);
 }
 
 static char *
@@ -168,6 +183,83 @@ GST_START_TEST (test_seeds)
 
   fail_unless_equals_string (sum_1, sum_2);
   fail_if (strcmp (sum_1, sum_3) == 0, "another seed made the same video");
+}
+GST_END_TEST;
+
+typedef struct
+{
+  LfChunk *chunk;
+  gint n;
+} Original;
+
+static void
+compare_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data)
+{
+  Original *original = user_data;
+  const LfLayout *l = &original->chunk->layout;
+  const guint8 *data = original->chunk->data + (gsize) original->n * l->size;
+  g_autoptr (GstCaps) caps = gst_pad_get_current_caps (pad);
+  GstVideoFrame frame;
+  GstVideoInfo info;
+  guint p, y;
+
+  fail_unless (gst_video_info_from_caps (&info, caps));
+  fail_unless (gst_video_frame_map (&frame, &info, buffer, GST_MAP_READ));
+  for (p = 0; p < GST_VIDEO_FRAME_N_PLANES (&frame); p++) {
+    gsize bytes = (gsize) GST_VIDEO_FRAME_COMP_WIDTH (&frame, p)
+                  * (gsize) GST_VIDEO_FRAME_COMP_PSTRIDE (&frame, p);
+
+    for (y = 0; y < (guint) GST_VIDEO_FRAME_COMP_HEIGHT (&frame, p); y++)
+      if (memcmp ((guint8 *) GST_VIDEO_FRAME_PLANE_DATA (&frame, p)
+                      + y * (guint) GST_VIDEO_FRAME_PLANE_STRIDE (&frame, p),
+              data + l->offset[p] + y * l->stride[p], bytes)
+          != 0)
+        fail ("frame %d, plane %u, row %u", original->n, p, y);
+  }
+  gst_video_frame_unmap (&frame);
+  original->n++;
+}
+
+/* In every format the frames are the library's, bit for bit. */
+GST_START_TEST (test_library_frames)
+{
+  static const struct
+  {
+    const char *caps;
+    LfFormat format;
+    LfMatrix matrix;
+  } cases[] = {{"I420", LF_FORMAT_I420, LF_MATRIX_BT601}, {"NV12", LF_FORMAT_NV12, LF_MATRIX_BT601},
+      {"NV12,colorimetry=bt709", LF_FORMAT_NV12, LF_MATRIX_BT709},
+      {"RGB", LF_FORMAT_RGB, LF_MATRIX_BT601}, {"RGBx", LF_FORMAT_RGBX, LF_MATRIX_BT601},
+      {"BGRx", LF_FORMAT_BGRX, LF_MATRIX_BT601}, {"RGBA", LF_FORMAT_RGBX, LF_MATRIX_BT601},
+      {"BGRA", LF_FORMAT_BGRX, LF_MATRIX_BT601}};
+  LfModelOptions options = {.backend = "cpu"};
+  LfModel *model = lf_model_load (NULL, &options, NULL, NULL, NULL, NULL);
+  g_autofree char *line = g_strdup_printf (
+      "lightforcesrc backend=cpu num-buffers=9 seed=4 width=112 height=80 prompt=\"" PROMPT "\" ! "
+      "video/x-raw,format=%s ! fakesink name=sink signal-handoffs=true",
+      cases[__i__].caps);
+  Original original = {0};
+  LfStreamConfig config;
+  LfStream *stream;
+
+  fail_unless (model != NULL);
+  lf_stream_config_init (&config, model);
+  config.prompt = PROMPT;
+  config.seed = 4;
+  config.width = 112;
+  config.height = 80;
+  config.format = cases[__i__].format;
+  config.matrix = cases[__i__].matrix;
+  stream = lf_stream_new (model, &config, NULL, NULL);
+  fail_unless (stream != NULL);
+  original.chunk = lf_stream_next (stream, NULL, NULL);
+  fail_unless (original.chunk != NULL);
+  play_with (line, G_CALLBACK (compare_frame), &original);
+  fail_unless_equals_int (original.n, 9);
+  lf_chunk_unref (original.chunk);
+  lf_stream_free (stream);
+  lf_model_unref (model);
 }
 GST_END_TEST;
 
@@ -336,6 +428,7 @@ main (int argc, char **argv)
   suite_add_tcase (suite, tc);
   tcase_add_test (tc, test_mp4);
   tcase_add_test (tc, test_seeds);
+  tcase_add_loop_test (tc, test_library_frames, 0, 8);
   tcase_add_loop_test (tc, test_tags_in_files, 0, 4);
   tcase_add_test (tc, test_missing_file);
   tcase_add_test (tc, test_live);

@@ -4,6 +4,10 @@
  */
 #include "tests/standin/standin.h"
 
+#include <string.h>
+
+#include "core/layout.h"
+
 #define PADDING 12 /* bytes behind each row, which nothing may show */
 
 struct _LfModel
@@ -70,6 +74,7 @@ standin_reset (void)
       .load_error = -1,
       .fail_chunk = -1,
       .open_error = -1,
+      .backend = "cpu",
   };
   standin_log_clear (&record);
   g_mutex_unlock (&mutex);
@@ -125,14 +130,24 @@ standin_live_objects (void)
   return g_atomic_int_get (&live);
 }
 
-guint32
-standin_pixel (guint64 seed, const char *prompt, guint64 picture, gint x, gint y)
+static guint32
+hash_video (guint64 seed, const char *prompt)
 {
-  guint32 hash = g_str_hash (prompt) ^ (guint32) (seed * 2654435761u);
+  return g_str_hash (prompt) ^ (guint32) (seed * 2654435761u);
+}
 
+static guint32
+pixel (guint32 hash, guint64 picture, gint x, gint y)
+{
   return (hash + (guint32) picture * 0x010305u + (guint32) (x / 8) * 0x0b0701u
              + (guint32) (y / 8) * 0x050d0bu)
          & 0xffffffu;
+}
+
+guint32
+standin_pixel (guint64 seed, const char *prompt, guint64 picture, gint x, gint y)
+{
+  return pixel (hash_video (seed, prompt), picture, x, y);
 }
 
 /* TRUE while a test holds chunk `index`, or the loading for -1. */
@@ -231,7 +246,7 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
   model->refs = 1;
   model->info = (LfModelInfo){
       .name = "standin",
-      .backend = "cpu",
+      .backend = now.backend,
       .width = now.width,
       .height = now.height,
       .size_step = now.size_step,
@@ -335,33 +350,111 @@ lf_stream_free (LfStream *stream)
   g_atomic_int_add (&live, -1);
 }
 
-static void
-paint (LfStream *stream, Chunk *c, const Standin *now)
+static guint8
+color_sum (const LfColorSum *s, const double *rgb)
 {
-  gint i, x, y;
+  return (guint8) (s->add + s->b * rgb[2] + s->g * rgb[1] + s->r * rgb[0]);
+}
 
-  for (i = 0; i < c->chunk.n_pictures; i++) {
-    for (y = 0; y < c->chunk.layout.height; y++) {
-      guint8 *row =
-          c->data + (gsize) i * c->chunk.layout.size + (gsize) y * c->chunk.layout.stride[0];
+/* Chroma is on the even columns and between two rows: 1 2 1 across, their mean down. */
+static void
+paint_chroma (const LfLayout *l, guint8 *data, const guint8 *rgb, const LfColors *colors)
+{
+  gint x, y, i, c;
 
-      for (x = 0; x < c->chunk.layout.width; x++) {
-        guint32 rgb = now->solid ? now->color
-                                 : standin_pixel (stream->config.seed, stream->prompt,
-                                     stream->picture + (guint64) i, x, y);
+  for (y = 0; y < l->height; y += 2) {
+    guint8 *cb = data + l->offset[1] + (gsize) (y / 2) * l->stride[1];
+    guint8 *cr =
+        l->format == LF_FORMAT_NV12 ? cb + 1 : data + l->offset[2] + (gsize) (y / 2) * l->stride[2];
 
-        if (stream->start && stream->picture + (guint64) i == 0) {
-          const guint8 *p = stream->start + 3 * (y * c->chunk.layout.width + x);
+    for (x = 0; x < l->width; x += 2) {
+      gint at = l->format == LF_FORMAT_NV12 ? x : x / 2;
+      double mean[3] = {0};
 
-          rgb = (guint32) p[0] << 16 | (guint32) p[1] << 8 | p[2];
-        }
+      for (i = 0; i < 8; i++) {
+        gint column = CLAMP (x + (i % 4 < 2 ? 0 : i % 4 == 2 ? -1 : 1), 0, l->width - 1);
+        gint row = MIN (y + i / 4, l->height - 1);
 
-        row[4 * x] = (guint8) (rgb >> 16);
-        row[4 * x + 1] = (guint8) (rgb >> 8);
-        row[4 * x + 2] = (guint8) rgb;
-        row[4 * x + 3] = 255;
+        for (c = 0; c < 3; c++)
+          mean[c] += rgb[3 * (row * l->width + column) + c] / (8 * 255.0);
       }
+      cb[at] = color_sum (&colors->cb, mean);
+      cr[at] = color_sum (&colors->cr, mean);
     }
+  }
+}
+
+/* rgb: (height, width, 3) */
+static void
+paint_rgb (const LfLayout *l, guint8 *data, const guint8 *rgb)
+{
+  LfColors colors = lf_colors (l->matrix);
+  gint bytes = l->format == LF_FORMAT_RGB ? 3 : 4, x, y;
+
+  for (y = 0; y < l->height; y++) {
+    guint8 *to = data + l->offset[0] + (gsize) y * l->stride[0];
+
+    for (x = 0; x < l->width; x++) {
+      const guint8 *p = rgb + 3 * (y * l->width + x);
+      double color[3] = {p[0] / 255.0, p[1] / 255.0, p[2] / 255.0};
+
+      if (lf_format_is_planar (l->format)) {
+        to[x] = color_sum (&colors.y, color);
+        continue;
+      }
+      to[bytes * x] = p[l->format == LF_FORMAT_BGRX ? 2 : 0];
+      to[bytes * x + 1] = p[1];
+      to[bytes * x + 2] = p[l->format == LF_FORMAT_BGRX ? 0 : 2];
+      if (bytes == 4)
+        to[bytes * x + 3] = 255;
+    }
+  }
+  if (lf_format_is_planar (l->format))
+    paint_chroma (l, data, rgb, &colors);
+}
+
+/* `now` and `start` may be NULL */
+static void
+paint (const LfLayout *l, guint8 *data, const Standin *now, const guint8 *start, guint64 seed,
+    const char *prompt, guint64 picture)
+{
+  g_autofree guint8 *rgb = g_malloc ((gsize) l->width * (gsize) l->height * 3);
+  guint8 *p = rgb;
+  guint32 hash = hash_video (seed, prompt);
+  gint x, y;
+
+  for (y = 0; y < l->height; y++) {
+    for (x = 0; x < l->width; x++, p += 3) {
+      guint32 color = now && now->solid ? now->color : pixel (hash, picture, x, y);
+
+      p[0] = (guint8) (color >> 16);
+      p[1] = (guint8) (color >> 8);
+      p[2] = (guint8) color;
+    }
+  }
+  paint_rgb (l, data, start && picture == 0 ? start : rgb);
+}
+
+void
+standin_paint (
+    const LfLayout *layout, guint8 *data, guint64 seed, const char *prompt, guint64 picture)
+{
+  paint (layout, data, NULL, NULL, seed, prompt, picture);
+}
+
+/* The library's layout with something behind each row. */
+static void
+lay_out (LfLayout *l, const LfStreamConfig *config)
+{
+  gsize rows = (gsize) config->height;
+  gint i;
+
+  lf_layout_init (l, config->format, config->matrix, config->width, config->height);
+  l->size = 0;
+  for (i = 0; i < 3 && l->stride[i]; i++) {
+    l->offset[i] = l->size;
+    l->stride[i] += PADDING;
+    l->size += l->stride[i] * (i ? (rows + 1) / 2 : rows);
   }
 }
 
@@ -370,14 +463,17 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
 {
   gint64 start = g_get_monotonic_time ();
   gint64 index = (gint64) stream->index;
+  LfLayout layout;
   Standin now;
   Chunk *c;
+  gint i;
   guint ms;
 
   g_mutex_lock (&mutex);
   now = standin;
   record.chunks++;
   g_mutex_unlock (&mutex);
+  lay_out (&layout, &stream->config);
   ms = chunk_time (&now, index);
   if (now.clock ? !work_by_clock (now.clock, ms, cancellable, error)
                 : !work (ms, index, cancellable, error))
@@ -396,17 +492,18 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
       .index = stream->index,
       .first_picture = stream->picture,
       .n_pictures = index == 0 ? now.first_pictures : now.chunk_pictures,
-      .layout = {.width = stream->config.width,
-          .height = stream->config.height,
-          .stride = {(gsize) stream->config.width * 4 + PADDING}},
+      .layout = layout,
+      .on_device = stream->config.on_device,
       .seed = stream->config.seed,
       .prompt_serial = stream->stats.prompt_serial,
       .sparsity = stream->config.sparse.enabled ? stream->config.sparse.target : 0,
   };
-  c->chunk.layout.size = c->chunk.layout.stride[0] * (gsize) c->chunk.layout.height;
   c->data = g_malloc (c->chunk.layout.size * (gsize) c->chunk.n_pictures);
+  memset (c->data, 0x55, c->chunk.layout.size * (gsize) c->chunk.n_pictures);
   c->chunk.data = c->data;
-  paint (stream, c, &now);
+  for (i = 0; i < c->chunk.n_pictures; i++)
+    paint (&layout, c->data + (gsize) i * layout.size, &now, stream->start, stream->config.seed,
+        stream->prompt, stream->picture + (guint64) i);
   c->chunk.generate_us = now.clock ? ms * 1000 : g_get_monotonic_time () - start;
   stream->index++;
   stream->picture += (guint64) c->chunk.n_pictures;
@@ -477,6 +574,45 @@ lf_stream_set_sparse (LfStream *stream, const LfSparse *sparse, GError **error)
   record.sparse = *sparse;
   g_mutex_unlock (&mutex);
   return TRUE;
+}
+
+gboolean
+lf_stream_set_format (
+    LfStream *stream, LfFormat format, LfMatrix matrix, gboolean on_device, GError **error)
+{
+  gboolean fail;
+
+  g_mutex_lock (&mutex);
+  fail = standin.fail_format;
+  record.formats++;
+  if (!fail) {
+    record.config.format = format;
+    record.config.matrix = matrix;
+    record.config.on_device = on_device;
+  }
+  g_mutex_unlock (&mutex);
+  if (fail) {
+    g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY, "no other format: the test says so");
+    return FALSE;
+  }
+  stream->config.format = format;
+  stream->config.matrix = matrix;
+  stream->config.on_device = on_device;
+  return TRUE;
+}
+
+void *
+lf_device_get_context (const char *backend, gint *device, GError **error)
+{
+  void *context;
+
+  g_mutex_lock (&mutex);
+  context = standin.context;
+  g_mutex_unlock (&mutex);
+  *device = 0;
+  if (context == NULL)
+    g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED, "no device: the test says so");
+  return context;
 }
 
 void

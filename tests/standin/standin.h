@@ -32,6 +32,9 @@ typedef struct
   gint chunk_error;     /* an LfError */
   gint open_error;      /* an LfError; -1: opens */
   gboolean fail_prompt; /* prompts cannot be changed */
+  gboolean fail_format; /* formats cannot be changed */
+  const char *backend;  /* the one in use, */
+  void *context;        /* and its device's; NULL: there is none */
   gboolean solid;       /* all pixels have `color`, 0xRRGGBB */
   guint32 color;
 } Standin;
@@ -55,10 +58,10 @@ typedef struct
   char *model, *backend, *decoder;
   LfPrecision precision;
   LfTextResidency text_residency;
-  LfStreamConfig config; /* without the prompt */
+  LfStreamConfig config; /* without the prompt; format, matrix and on_device as they are now */
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
-  guint loads, opens, chunks, restarts, prompts, cancels;
+  guint loads, opens, chunks, restarts, prompts, cancels, formats;
   guint failures; /* of chunks */
 } StandinLog;
 
@@ -74,6 +77,9 @@ gint standin_live_objects (void);
 
 /* 0xRRGGBB of a pixel. */
 guint32 standin_pixel (guint64 seed, const char *prompt, guint64 picture, gint x, gint y);
+/* A picture as the library defines it in each format; `data` is layout.size bytes. */
+void standin_paint (
+    const LfLayout *layout, guint8 *data, guint64 seed, const char *prompt, guint64 picture);
 
 G_END_DECLS
 #endif

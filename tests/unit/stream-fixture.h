@@ -62,4 +62,12 @@ assert_differ (const char *a, const char *b)
   g_assert_cmpstr (a, !=, b);
 }
 
+static inline gpointer
+cancel_soon (gpointer data)
+{
+  g_usleep (2000);
+  g_cancellable_cancel (data);
+  return NULL;
+}
+
 #endif

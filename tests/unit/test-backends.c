@@ -139,6 +139,24 @@ test_no_error (void)
   g_assert_null (lf_backend_open ("cpu", LF_PRECISION_FP8, NULL));
 }
 
+/* The context of a device is there without a model, the same each time. */
+static void
+test_context (void)
+{
+  g_autoptr (GError) error = NULL, none = NULL;
+  gint device = -1, again = -1;
+  void *context = lf_device_get_context ("cuda", &device, &error);
+
+  g_assert_true ((context != NULL) == has_gpu ());
+  g_assert_true ((context != NULL) != (error != NULL));
+  if (context) {
+    g_assert_cmpint (device, ==, 0);
+    g_assert_true (lf_device_get_context ("cuda", &again, NULL) == context && again == 0);
+  }
+  g_assert_null (lf_device_get_context ("cpu", &device, &none));
+  assert_message (none, LF_ERROR_UNSUPPORTED, "cpu");
+}
+
 /* Sanitizers see whether anything is left over. */
 static void
 test_again (void)
@@ -164,6 +182,10 @@ test_again (void)
     be->ops->get_memory (be, &memory);
     g_assert_cmpuint (memory.used, >=, 100000);
     be->ops->free (be, mem);
+    mem = be->ops->host_alloc (be, 100000, &error);
+    g_assert_no_error (error);
+    memset (mem, 1, 100000);
+    be->ops->host_free (be, mem);
     be->ops->get_memory (be, &memory);
     g_assert_cmpuint (memory.used, ==, 0);
     g_assert_cmpuint (memory.peak, >=, 100000);
@@ -182,6 +204,7 @@ main (int argc, char *argv[])
   g_test_add_func ("/backends/auto-precision", test_auto_precision);
   g_test_add_func ("/backends/cuda", test_cuda);
   g_test_add_func ("/backends/no-error", test_no_error);
+  g_test_add_func ("/backends/context", test_context);
   g_test_add_func ("/backends/again", test_again);
   return g_test_run ();
 }

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "tests/unit/stream-fixture.h"
+#include "stream-fixture.h"
 
 static void
 test_info (void)
@@ -75,52 +75,6 @@ test_chunks (void)
   g_assert_cmpuint (stats.pictures, ==, pictures);
   g_assert_cmpint (stats.generate_us, >, 0);
   g_assert_cmpint (stats.decode_us, >, 0);
-}
-
-/* The same video with luma and chroma. */
-static void
-test_formats (void)
-{
-  g_autoptr (LfModel) model = load ();
-  g_autoptr (LfChunk) rgb = NULL, nv12 = NULL;
-  g_autoptr (LfStream) unknown = NULL;
-  g_autoptr (GError) error = NULL;
-  LfStreamConfig config;
-  gint n, row, column;
-
-  lf_stream_config_init (&config, model);
-  config.prompt = "a cube";
-  {
-    g_autoptr (LfStream) stream = open_stream (model, &config);
-
-    rgb = next (stream);
-  }
-  config.format = LF_FORMAT_NV12;
-  config.matrix = LF_MATRIX_BT709;
-  {
-    g_autoptr (LfStream) stream = open_stream (model, &config);
-
-    nv12 = next (stream);
-  }
-  g_assert_cmpint (rgb->layout.format, ==, LF_FORMAT_RGBX);
-  g_assert_cmpint (nv12->layout.format, ==, LF_FORMAT_NV12);
-  g_assert_cmpint (nv12->layout.matrix, ==, LF_MATRIX_BT709);
-  g_assert_cmpuint (nv12->layout.size, ==, 96 * 64 * 3 / 2);
-  g_assert_cmpint (nv12->n_pictures, ==, rgb->n_pictures);
-  for (n = 0; n < rgb->n_pictures; n++)
-    for (row = 0; row < 64; row++)
-      for (column = 0; column < 96; column++) {
-        const guint8 *p =
-            rgb->data + n * rgb->layout.size + row * rgb->layout.stride[0] + 4 * column;
-        gint y = nv12->data[n * nv12->layout.size + row * nv12->layout.stride[0] + column];
-
-        g_assert_cmpfloat_with_epsilon (
-            y, 16 + (0.2126 * p[0] + 0.7152 * p[1] + 0.0722 * p[2]) * 219 / 255, 1);
-      }
-  config.format = (LfFormat) (LF_FORMAT_NV12 + 1);
-  unknown = lf_stream_new (model, &config, NULL, &error);
-  g_assert_null (unknown);
-  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
 }
 
 /* Same seed, same pictures, whatever the number of threads; another seed or prompt, others. */
@@ -273,14 +227,6 @@ cancel_after_first_progress (const char *stage, double fraction, gpointer data)
   g_assert_cmpfloat (fraction, >=, 0);
   g_assert_cmpfloat (fraction, <=, 1);
   g_cancellable_cancel (data);
-}
-
-static gpointer
-cancel_soon (gpointer data)
-{
-  g_usleep (2000);
-  g_cancellable_cancel (data);
-  return NULL;
 }
 
 static void
@@ -604,7 +550,6 @@ main (int argc, char **argv)
   g_test_add_func ("/model/shared", test_shared);
   g_test_add_func ("/model/mismatched-parts", test_mismatched_parts);
   g_test_add_func ("/stream/chunks", test_chunks);
-  g_test_add_func ("/stream/formats", test_formats);
   g_test_add_func ("/stream/reproducible", test_reproducible);
   g_test_add_func ("/stream/restart", test_restart);
   g_test_add_func ("/stream/prompt-switch", test_prompt_switch);
