@@ -20,7 +20,8 @@ struct _LfRtspServer
 {
   GstRTSPServer parent;
   const LfRtspConfig *config;
-  gint clients;      /* atomic; without those over the limit, */
+  GstRTSPAddressPool *addresses; /* that video over UDP is sent from */
+  gint clients;                  /* atomic; without those over the limit, */
   gint refused;      /* atomic; and of those, which are told so before they are closed */
   gint64 complained; /* when the limit was last logged, monotonic time */
   guint unheard;     /* refused without a line in the log since */
@@ -70,6 +71,18 @@ struct _LfRtspAuth
 
 G_DEFINE_FINAL_TYPE (LfRtspAuth, lf_rtsp_auth, GST_TYPE_RTSP_AUTH)
 
+/* The library's own way, an answer other than OK before a request, crashes it where that is OPTIONS
+ * (gst-rtsp-server 1.22). */
+static void
+send_refusal (GstRTSPContext *ctx)
+{
+  GstRTSPStatusCode status = GST_RTSP_STS_SERVICE_UNAVAILABLE;
+
+  gst_rtsp_message_init_response (
+      ctx->response, status, gst_rtsp_status_as_text (status), ctx->request);
+  gst_rtsp_client_send_message (ctx->client, ctx->session, ctx->response);
+}
+
 /* The base class asks who it is only when it looks for the video, which is behind what is done
  * before a request; and parameters tell of the video, too. */
 static gboolean
@@ -81,9 +94,13 @@ lf_rtsp_auth_check (GstRTSPAuth *auth, GstRTSPContext *ctx, const char *check)
 
   if (!parent->check (auth, ctx, check))
     return FALSE;
-  if (!g_str_equal (check, GST_RTSP_AUTH_CHECK_URL)
-      || !(
-          ctx->method
+  if (!g_str_equal (check, GST_RTSP_AUTH_CHECK_URL))
+    return TRUE;
+  if (LF_RTSP_CLIENT (ctx->client)->refused) {
+    send_refusal (ctx);
+    return FALSE;
+  }
+  if (!(ctx->method
           & (GST_RTSP_DESCRIBE | GST_RTSP_SETUP | GST_RTSP_GET_PARAMETER | GST_RTSP_SET_PARAMETER)))
     return TRUE;
   channel = find_channel (ctx);
@@ -180,10 +197,8 @@ check_params (GstRTSPContext *ctx, LfRtspChannel *channel, gboolean set)
   if (gst_rtsp_message_get_header (ctx->request, GST_RTSP_HDR_CONTENT_TYPE, &type, 0) == GST_RTSP_OK
       && g_ascii_strncasecmp (type, "text/parameters", strlen ("text/parameters")) != 0)
     return GST_RTSP_STS_UNSUPPORTED_MEDIA_TYPE;
-  /* Without passwords, there is no role. */
   if (set
-      && (!lf_rtsp_channel_get_mount (channel)->control
-          || (ctx->auth && g_strcmp0 (role, ROLE_OPERATOR) != 0)))
+      && (!lf_rtsp_channel_get_mount (channel)->control || g_strcmp0 (role, ROLE_OPERATOR) != 0))
     return GST_RTSP_STS_FORBIDDEN;
   return GST_RTSP_STS_OK;
 }
@@ -250,8 +265,6 @@ lf_rtsp_client_pre_request (GstRTSPClient *client, GstRTSPContext *ctx)
   g_mutex_lock (&self->lock);
   self->active = g_get_monotonic_time ();
   g_mutex_unlock (&self->lock);
-  if (self->refused)
-    return GST_RTSP_STS_SERVICE_UNAVAILABLE;
   if (ctx->method == GST_RTSP_SETUP && ctx->session == NULL
       && has_sessions (client, SESSIONS_PER_CLIENT))
     return GST_RTSP_STS_SERVICE_UNAVAILABLE;
@@ -307,7 +320,7 @@ lf_rtsp_client_class_init (LfRtspClientClass *klass)
   client_class->params_get = lf_rtsp_client_params_get;
   client_class->new_session = lf_rtsp_client_new_session;
   client_class->play_request = lf_rtsp_client_play_request;
-  client_class->pre_options_request = lf_rtsp_client_pre_request;
+  client_class->pre_options_request = lf_rtsp_client_pre_request; /* which is always OK */
   client_class->pre_describe_request = lf_rtsp_client_pre_request;
   client_class->pre_setup_request = lf_rtsp_client_pre_request;
   client_class->pre_play_request = lf_rtsp_client_pre_request;
@@ -393,15 +406,38 @@ lf_rtsp_server_client_connected (GstRTSPServer *server, GstRTSPClient *base)
 }
 
 static void
+lf_rtsp_server_finalize (GObject *object)
+{
+  g_clear_object (&LF_RTSP_SERVER (object)->addresses);
+  G_OBJECT_CLASS (lf_rtsp_server_parent_class)->finalize (object);
+}
+
+static void
 lf_rtsp_server_init (LfRtspServer *self)
 {
+  self->addresses = gst_rtsp_address_pool_new ();
 }
 
 static void
 lf_rtsp_server_class_init (LfRtspServerClass *klass)
 {
+  G_OBJECT_CLASS (klass)->finalize = lf_rtsp_server_finalize;
   GST_RTSP_SERVER_CLASS (klass)->create_client = lf_rtsp_server_create_client;
   GST_RTSP_SERVER_CLASS (klass)->client_connected = lf_rtsp_server_client_connected;
+}
+
+/* Else the library listens on all addresses for what receivers report. */
+static void
+add_addresses (LfRtspServer *self)
+{
+  const LfRtspConfig *config = self->config;
+  guint16 min = (guint16) config->udp_min, max = (guint16) config->udp_max;
+
+  gst_rtsp_address_pool_add_range (self->addresses, config->address, config->address, min, max, 0);
+  /* which is IPv4, too */
+  if (g_str_equal (config->address, "::"))
+    gst_rtsp_address_pool_add_range (self->addresses, GST_RTSP_ADDRESS_POOL_ANY_IPV4,
+        GST_RTSP_ADDRESS_POOL_ANY_IPV4, min, max, 0);
 }
 
 LfRtspServer *
@@ -412,20 +448,19 @@ lf_rtsp_server_new (const LfRtspConfig *config, GError **error)
   g_autoptr (GstRTSPThreadPool) threads = gst_rtsp_server_get_thread_pool (server);
   g_autoptr (GstRTSPSessionPool) sessions = gst_rtsp_server_get_session_pool (server);
   g_autofree char *service = g_strdup_printf ("%u", config->port);
+  g_autoptr (GstRTSPAuth) auth = NULL;
 
   self->config = config;
+  add_addresses (self);
   gst_rtsp_server_set_address (server, config->address);
   gst_rtsp_server_set_service (server, service);
   gst_rtsp_server_set_backlog (server, 128);
   gst_rtsp_thread_pool_set_max_threads (threads, -1);
   gst_rtsp_session_pool_set_max_sessions (sessions, SESSIONS_PER_CLIENT * config->max_clients);
-  if (config->certificate || config->users->len > 0) {
-    g_autoptr (GstRTSPAuth) auth = make_auth (config, error);
-
-    if (auth == NULL)
-      return NULL;
-    gst_rtsp_server_set_auth (server, auth);
-  }
+  auth = make_auth (config, error);
+  if (auth == NULL)
+    return NULL;
+  gst_rtsp_server_set_auth (server, auth);
   return g_steal_pointer (&self);
 }
 
@@ -440,6 +475,7 @@ lf_rtsp_server_add (LfRtspServer *self, LfRtspChannel *channel)
     gst_rtsp_media_factory_add_role (GST_RTSP_MEDIA_FACTORY (channel), roles[i],
         GST_RTSP_PERM_MEDIA_FACTORY_ACCESS, G_TYPE_BOOLEAN, TRUE,
         GST_RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, G_TYPE_BOOLEAN, TRUE, NULL);
+  gst_rtsp_media_factory_set_address_pool (GST_RTSP_MEDIA_FACTORY (channel), self->addresses);
   gst_rtsp_mount_points_add_factory (mounts, lf_rtsp_channel_get_mount (channel)->path,
       GST_RTSP_MEDIA_FACTORY (g_object_ref (channel)));
 }

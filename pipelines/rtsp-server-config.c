@@ -353,6 +353,30 @@ read_transports (const Reader *reader, LfRtspConfig *config, GError **error)
   return TRUE;
 }
 
+/* "50000-50999": pairs of an even and an odd one. */
+static gboolean
+read_ports (const Reader *reader, LfRtspConfig *config, GError **error)
+{
+  g_autofree char *text = NULL;
+  g_auto (GStrv) ends = NULL;
+  guint64 min = 0, max = 0;
+
+  if (!read_string (reader, "udp-ports", &text, error))
+    return FALSE;
+  if (text == NULL)
+    return TRUE;
+  ends = g_strsplit (text, "-", 2);
+  if (ends[0] == NULL || ends[1] == NULL
+      || !g_ascii_string_to_unsigned (g_strstrip (ends[0]), 10, 1024, 65535, &min, NULL)
+      || !g_ascii_string_to_unsigned (g_strstrip (ends[1]), 10, 1024, 65535, &max, NULL)
+      || min + (min & 1) + 1 > max)
+    return refuse (error, reader, "udp-ports",
+        "\"%s\" is no range such as 50000-50999, within 1024 and 65535", text);
+  config->udp_min = (guint) min;
+  config->udp_max = (guint) max;
+  return TRUE;
+}
+
 static gboolean
 check_file (const Reader *reader, const char *key, const char *path, GError **error)
 {
@@ -365,7 +389,7 @@ static gboolean
 read_server (const Reader *reader, LfRtspConfig *config, GError **error)
 {
   static const char *const own[] = {"address", "port", "max-clients", "timeout", "idle-timeout",
-      "transports", "certificate", "key", "auth", "realm", NULL};
+      "transports", "udp-ports", "certificate", "key", "auth", "realm", NULL};
   g_autofree char *auth = g_strdup ("digest");
   g_auto (GStrv) keys = g_key_file_get_keys (reader->file, reader->group, NULL, NULL);
   g_autoptr (GInetAddress) address = NULL;
@@ -384,7 +408,7 @@ read_server (const Reader *reader, LfRtspConfig *config, GError **error)
       || !read_string (reader, "key", &config->key, error)
       || !read_string (reader, "auth", &auth, error)
       || !read_string (reader, "realm", &config->realm, error)
-      || !read_transports (reader, config, error))
+      || !read_ports (reader, config, error) || !read_transports (reader, config, error))
     return FALSE;
   address = g_inet_address_new_from_string (config->address);
   if (address == NULL)
@@ -500,6 +524,8 @@ lf_rtsp_config_new (const char *path, const char *const *server_settings,
   config->port = 8554;
   config->max_clients = 50;
   config->timeout = 60;
+  config->udp_min = 50000;
+  config->udp_max = 50999;
   config->idle_timeout = 15;
   config->realm = g_strdup ("lightforce");
   if (path && !g_key_file_load_from_file (file, path, G_KEY_FILE_NONE, &problem)) {

@@ -43,6 +43,7 @@ typedef struct
   guint timeout;           /* seconds after which a session that is not heard of ends */
   guint idle_timeout;      /* seconds after which a connection without a session ends */
   gboolean tcp, udp;       /* what carries the video */
+  guint udp_min, udp_max;  /* ports that video over UDP is sent from */
   char *certificate, *key; /* PEM files, or NULL: no TLS */
   gboolean basic;          /* passwords may come in the clear */
   char *realm;

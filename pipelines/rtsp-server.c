@@ -26,6 +26,7 @@ static const char description[] =
     "  timeout        seconds until a session is ended that sends no sign of life (60)\n"
     "  idle-timeout   seconds until a connection without a session is ended (15)\n"
     "  transports     tcp;udp: what carries the video; with a certificate tcp only\n"
+    "  udp-ports      that video over UDP is sent from (50000-50999)\n"
     "  certificate    PEM file: TLS only (rtsps://)\n"
     "  key            PEM file with its private key (in the certificate's file)\n"
     "  auth           digest, or basic: passwords in the clear, which asks for TLS\n"

@@ -1,6 +1,7 @@
 """Passwords, TLS, transports, and the limit on clients."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -161,7 +162,14 @@ class Limits(unittest.TestCase):
                 Client(server) as client:
             client.describe()
             self.assertEqual(client.setup().status, 461)
-            self.assertEqual(client.setup("RTP/AVP;unicast;client_port=5000-5001").status, 200)
+            answer = client.setup("RTP/AVP;unicast;client_port=5000-5001")
+            self.assertEqual(answer.status, 200)
+            port = int(re.search(r"server_port=(\d+)-", answer.headers["transport"])[1])
+            self.assertIn(port, range(50000, 51000, 2))
+            # and only on the address that was asked for
+            with open("/proc/net/udp", encoding="ascii") as table:
+                bound = [line.split()[1] for line in table if ":%04X" % port in line.split()[1]]
+            self.assertEqual(bound, ["0100007F:%04X" % port])
 
 
 if __name__ == "__main__":
