@@ -17,7 +17,7 @@ struct _LfRtspChannel
 
   const LfRtspMount *mount;
   LfModel *model; /* keeps it in memory */
-  LfRtspChannelFailed failed;
+  LfRtspChannelEnded ended;
   gpointer user_data;
 
   GMutex lock;
@@ -60,11 +60,15 @@ tell_prompt (LfRtspChannel *channel, GstMessage *message)
   const GstStructure *s = gst_message_get_structure (message);
   guint64 frame = 0;
   g_autofree char *prompt = NULL;
+  char *c;
 
   if (s == NULL || !gst_structure_has_name (s, "lightforce-prompt"))
     return;
   gst_structure_get_uint64 (s, "offset", &frame);
-  prompt = g_strescape (gst_structure_get_string (s, "prompt"), "\"");
+  prompt = g_strdup (gst_structure_get_string (s, "prompt"));
+  for (c = prompt; c && *c; c++)
+    if (g_ascii_iscntrl (*c))
+      *c = ' ';
   g_printerr ("%s: from frame %" G_GUINT64_FORMAT " on: %s\n", channel->mount->path, frame, prompt);
 }
 
@@ -87,8 +91,8 @@ lf_rtsp_media_handle_message (GstRTSPMedia *media, GstMessage *message)
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, &debug);
       tell (channel, "error", error, debug);
-      if (channel->failed)
-        channel->failed (channel, media, channel->user_data);
+      if (channel->ended)
+        channel->ended (channel, media, channel->user_data);
       break;
     default:
       break;
@@ -200,9 +204,31 @@ lf_rtsp_channel_gen_key (GstRTSPMediaFactory *factory, const GstRTSPUrl *url)
   return key;
 }
 
+/* The message comes only when RTCP has said goodbye, which can take seconds. */
+static GstPadProbeReturn
+note_end (GstPad *pad, GstPadProbeInfo *info, gpointer media)
+{
+  g_autoptr (LfRtspChannel) channel = NULL;
+
+  if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) != GST_EVENT_EOS)
+    return GST_PAD_PROBE_OK;
+  channel = g_weak_ref_get (&LF_RTSP_MEDIA (media)->channel);
+  if (channel == NULL)
+    return GST_PAD_PROBE_OK;
+  g_printerr ("%s: the video has ended\n", channel->mount->path);
+  if (channel->ended)
+    channel->ended (channel, media, channel->user_data);
+  return GST_PAD_PROBE_OK;
+}
+
 static void
 lf_rtsp_channel_configure (GstRTSPMediaFactory *factory, GstRTSPMedia *media)
 {
+  g_autoptr (GstElement) bin = gst_rtsp_media_get_element (media);
+  g_autoptr (GstElement) payloader = gst_bin_get_by_name (GST_BIN (bin), "pay0");
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (payloader, "src");
+
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, note_end, media, NULL);
   g_weak_ref_set (&LF_RTSP_MEDIA (media)->channel, factory);
   GST_RTSP_MEDIA_FACTORY_CLASS (lf_rtsp_channel_parent_class)->configure (factory, media);
 }
@@ -293,10 +319,10 @@ lf_rtsp_channel_new (
 }
 
 void
-lf_rtsp_channel_set_failed (LfRtspChannel *self, LfRtspChannelFailed failed, gpointer user_data)
+lf_rtsp_channel_set_ended (LfRtspChannel *self, LfRtspChannelEnded ended, gpointer user_data)
 {
   self->user_data = user_data;
-  self->failed = failed;
+  self->ended = ended;
 }
 
 const LfRtspMount *

@@ -21,16 +21,16 @@ G_BEGIN_DECLS
 #define LF_TYPE_RTSP_CHANNEL (lf_rtsp_channel_get_type ())
 G_DECLARE_FINAL_TYPE (LfRtspChannel, lf_rtsp_channel, LF, RTSP_CHANNEL, GstRTSPMediaFactory)
 
-/* Called in any thread when a pipeline of `channel` has failed. */
-typedef void (*LfRtspChannelFailed) (
+/* Called in any thread when a pipeline of `channel` has failed, or its video is over. */
+typedef void (*LfRtspChannelEnded) (
     LfRtspChannel *channel, GstRTSPMedia *media, gpointer user_data);
 
 /* `mount` has to live as long as the channel. Loads the model and tries the launch line; NULL with
  * `error` set, which names the mount. `cancellable` interrupts the loading. */
 LfRtspChannel *lf_rtsp_channel_new (const LfRtspConfig *config, const LfRtspMount *mount,
     GCancellable *cancellable, GError **error);
-void lf_rtsp_channel_set_failed (
-    LfRtspChannel *channel, LfRtspChannelFailed failed, gpointer user_data);
+void lf_rtsp_channel_set_ended (
+    LfRtspChannel *channel, LfRtspChannelEnded ended, gpointer user_data);
 const LfRtspMount *lf_rtsp_channel_get_mount (LfRtspChannel *channel);
 
 /* Makes the pipeline ready, which takes as long as its first pictures; to be called before a client

@@ -562,9 +562,19 @@ lf_rtsp_server_uses (LfRtspServer *self, GstRTSPMedia *media, gboolean playing)
 }
 
 static GstRTSPFilterResult
-shut_without_session (GstRTSPServer *server, GstRTSPClient *client, gpointer user_data)
+find_media_of_client (GstRTSPClient *client, GstRTSPSession *session, gpointer user_data)
 {
-  if (!has_sessions (client, 1))
+  find_session (NULL, session, user_data);
+  return GST_RTSP_FILTER_KEEP;
+}
+
+static GstRTSPFilterResult
+shut_if_concerned (GstRTSPServer *server, GstRTSPClient *client, gpointer media)
+{
+  Search search = {media, FALSE, 0, GST_RTSP_FILTER_KEEP};
+
+  gst_rtsp_client_session_filter (client, find_media_of_client, &search);
+  if (search.found > 0 || !has_sessions (client, 1))
     shut (LF_RTSP_CLIENT (client));
   return GST_RTSP_FILTER_KEEP;
 }
@@ -574,6 +584,7 @@ lf_rtsp_server_drop (LfRtspServer *self, GstRTSPMedia *media)
 {
   Search search = {media, FALSE, 0, GST_RTSP_FILTER_REMOVE};
 
+  /* Connections first: what a session has been is not known once it is removed. */
+  gst_rtsp_server_client_filter (GST_RTSP_SERVER (self), shut_if_concerned, media);
   search_sessions (self, &search);
-  gst_rtsp_server_client_filter (GST_RTSP_SERVER (self), shut_without_session, NULL);
 }

@@ -113,42 +113,43 @@ typedef struct
 {
   App *app;
   GstRTSPMedia *media;
-} Failure;
+} Ending;
 
 static gboolean
-drop_failed (gpointer data)
+drop_ended (gpointer data)
 {
-  Failure *failure = data;
-  GPtrArray *channels = failure->app->channels;
+  Ending *ending = data;
+  GPtrArray *channels = ending->app->channels;
   gboolean done = TRUE;
   guint i;
 
   for (i = 0; i < channels->len; i++)
-    done &= lf_rtsp_channel_close (g_ptr_array_index (channels, i), failure->media);
+    done &= lf_rtsp_channel_close (g_ptr_array_index (channels, i), ending->media);
   if (!done)
     return G_SOURCE_CONTINUE;
-  lf_rtsp_server_drop (failure->app->server, failure->media);
+  lf_rtsp_server_drop (ending->app->server, ending->media);
   return G_SOURCE_REMOVE;
 }
 
 static void
-failure_free (gpointer data)
+ending_free (gpointer data)
 {
-  Failure *failure = data;
+  Ending *ending = data;
 
-  g_object_unref (failure->media);
-  g_free (failure);
+  g_object_unref (ending->media);
+  g_free (ending);
 }
 
 /* In the thread of the pipeline: clients that wait for more are told by the end of the session. */
 static void
-channel_failed (LfRtspChannel *channel, GstRTSPMedia *media, gpointer user_data)
+channel_ended (LfRtspChannel *channel, GstRTSPMedia *media, gpointer user_data)
 {
-  Failure *failure = g_new0 (Failure, 1);
+  Ending *ending = g_new0 (Ending, 1);
 
-  failure->app = user_data;
-  failure->media = g_object_ref (media);
-  g_timeout_add_full (G_PRIORITY_DEFAULT, 20, drop_failed, failure, failure_free);
+  ending->app = user_data;
+  ending->media = g_object_ref (media);
+  /* What is on its way still gets there. */
+  g_timeout_add_full (G_PRIORITY_DEFAULT, 500, drop_ended, ending, ending_free);
 }
 
 static gboolean
@@ -241,7 +242,7 @@ load (gpointer data)
     if (channel == NULL)
       break;
     g_ptr_array_add (app->channels, channel);
-    lf_rtsp_channel_set_failed (channel, channel_failed, app);
+    lf_rtsp_channel_set_ended (channel, channel_ended, app);
     lf_rtsp_server_add (app->server, channel);
     if (mount->warm && !lf_rtsp_channel_open (channel, threads))
       g_set_error (&loading->error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,

@@ -109,7 +109,7 @@ class Alone(unittest.TestCase):
         self.assertEqual(client.set("prompt: ein blaues Schiff, größer\r\n").status, 200)
         self.assertEqual(client.get("prompt").values()["prompt"], "ein blaues Schiff, größer")
         client.play_on(frames=50)
-        found = re.search(r"from frame (\d+) on: ein blaues Schiff", server.log())
+        found = re.search(r"from frame (\d+) on: ein blaues Schiff, größer\n", server.log())
         self.assertTrue(found, server.log())
         self.assertGreater(int(found[1]), 0)
         self.assertIn("prompt-serial=(uint)1", client.get("stats").values()["stats"])

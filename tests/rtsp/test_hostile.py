@@ -119,6 +119,12 @@ class Attack:
                 client = Client(self.server)
                 client.socket.sendall(("%s %s RTS" % (name, self.server.url)).encode())
                 close(client)
+            # over UDP the session outlives its connection, until its timeout
+            client = Client(self.server)
+            client.describe()
+            client.setup("RTP/AVP;unicast;client_port=5000-5001")
+            client.ask("PLAY")
+            close(client)
             # one that goes while it is answered
             for _ in range(5):
                 client = Client(self.server)
@@ -223,10 +229,11 @@ class Hostile(unittest.TestCase):
     def test_all(self):
         with Server("--model", SMALL_MODEL, "--max-clients", "30", "-s", "timeout=5", "-s",
                     "idle-timeout=2", "-m", "warm=true") as server:
-            # the pipeline keeps the sockets for UDP from its first client over UDP on
+            # the pipeline keeps sockets and threads for UDP from its first client over UDP on
             with Client(server) as client:
                 client.describe()
                 client.setup("RTP/AVP;unicast;client_port=5000-5001")
+                client.ask("PLAY")
                 client.ask("TEARDOWN")
             self.normal(server)
             time.sleep(2)

@@ -106,6 +106,25 @@ class Play(unittest.TestCase):
                     client.play_on(frames=3)
                 time.sleep(pause)
 
+    def check_end(self, *arguments):
+        """A video that ends, ends the sessions; the next client gets a new one."""
+        with Server("--model", SMALL_MODEL, *arguments) as server:
+            for _ in range(2):
+                with Client(server) as client:
+                    client.play()
+                    with self.assertRaises(ConnectionError):
+                        client.play_on(seconds=20)
+                    self.assertGreaterEqual(client.frames, 15)
+                    self.assertLessEqual(client.frames, 20)
+            self.assertEqual(server.log().count("from frame 0 on"), 2)
+            return server.log()
+
+    def test_end(self):
+        self.assertIn("the video has ended", self.check_end("-m", "num-buffers=20"))
+
+    def test_failure(self):
+        self.assertIn("/live: error: ", self.check_end("-m", "filter=identity error-after=20"))
+
     def wait_paused(self, client):
         """After a while, no more is made that nobody sees."""
         end = time.monotonic() + 30
