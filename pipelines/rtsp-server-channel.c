@@ -8,6 +8,9 @@
 
 /* How long a pipeline stays that no client has, paused; and one that failed is not made again. */
 #define LINGER_US (10 * G_USEC_PER_SEC)
+/* The encoder has a thread of its own, and may be held up this long before the source is, whose
+ * frames then are late. */
+#define QUEUE_FRAMES "4"
 /* New clients share key frames: a crowd of them must not make every frame one. */
 #define REFRESH_US (G_USEC_PER_SEC / 2)
 
@@ -129,7 +132,8 @@ make_line (const LfRtspMount *mount)
   g_autofree char *caps =
       mount->profile ? g_strdup_printf (",profile=%s", mount->profile) : g_strdup ("");
 
-  return g_strdup_printf ("identity silent=true name=in ! %s%s videoconvert ! %s ! "
+  return g_strdup_printf ("queue name=in max-size-buffers=" QUEUE_FRAMES
+                          " max-size-bytes=0 max-size-time=0 ! %s%s videoconvert ! %s ! "
                           "video/x-h264%s ! rtph264pay name=pay0 pt=96 config-interval=%d",
       mount->filter ? mount->filter : "", mount->filter ? " ! " : "", mount->encoder, caps,
       mount->config_interval);
