@@ -204,7 +204,7 @@ add (Suite *suite)
 {
   TCase *tc = rig_case (suite, "stress");
 
-  tcase_set_timeout (tc, 220);
+  tcase_set_timeout (tc, 220 * rig_patience ());
   tcase_add_loop_test (tc, test_threads, 0, 2);
   tcase_add_test (tc, test_start_and_stop);
 }
