@@ -106,6 +106,20 @@ rig_reach_state (Rig *rig, GstState state)
       gst_element_state_change_return_get_name (ret));
 }
 
+void
+rig_flush (Rig *rig, void (*between) (Rig *rig, gpointer user_data), gpointer user_data)
+{
+  GstState state;
+
+  fail_unless (gst_element_get_state (rig->pipeline, &state, NULL, LONG * GST_USECOND)
+               != GST_STATE_CHANGE_FAILURE);
+  fail_unless_equals_int (state, GST_STATE_PLAYING);
+  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_start ()));
+  if (between)
+    between (rig, user_data);
+  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_stop (TRUE)));
+}
+
 GstMessage *
 rig_wait (Rig *rig, GstMessageType types)
 {

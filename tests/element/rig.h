@@ -49,6 +49,11 @@ void rig_take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer 
 void rig_set_state (Rig *rig, GstState state);
 /* Waits for the state change as well. */
 void rig_reach_state (Rig *rig, GstState state);
+/* Flushes the element: it is interrupted, and goes on. Not before the pipeline has come to PLAYING:
+ * the thread in which it goes there by itself has the lock of the pipeline's state and waits for the
+ * one of the element's; a flush that is sent to the element has that one, and the sink's message
+ * about it waits for the pipeline's. `between` NULL: nothing happens meanwhile. */
+void rig_flush (Rig *rig, void (*between) (Rig *rig, gpointer user_data), gpointer user_data);
 /* Plays to the end or the first error; the message. */
 GstMessage *rig_run (Rig *rig);
 /* Plays to the end, which must not be an error. */

@@ -294,8 +294,7 @@ GST_START_TEST (test_flush)
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 9);
   /* The streaming thread waits for the second chunk. */
-  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_start ()));
-  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_stop (TRUE)));
+  rig_flush (rig, NULL, NULL);
   STANDIN_SET (hold_chunk, -1);
   gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
   fail_unless_equals_int (rig_count (rig), 30);
@@ -478,7 +477,7 @@ GST_START_TEST (test_stress)
     rig_set_state (rig, GST_STATE_PLAYING);
     g_usleep ((i % 7) * 1500);
     if (i % 3 == 0)
-      gst_element_seek_simple (rig->src, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0);
+      gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0);
     if (i % 2 == 0) {
       rig_set_state (rig, GST_STATE_PAUSED);
       g_usleep (1000);

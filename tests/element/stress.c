@@ -118,7 +118,7 @@ GST_START_TEST (test_threads)
     }
     if (i % 4 == 1)
       gst_element_seek_simple (
-          rig->src, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, (gint64) (i % 3) * 30 * GST_MSECOND);
+          rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, (gint64) (i % 3) * 30 * GST_MSECOND);
     rig_set_state (rig, between[i % 3]);
     rig_forget_frames (rig);
   }

@@ -252,21 +252,24 @@ GST_START_TEST (test_live_pause)
 }
 GST_END_TEST;
 
+static void
+set_time_back (Rig *rig, gpointer clock)
+{
+  gst_element_set_base_time (rig->src, gst_clock_get_time (clock));
+  gst_element_set_base_time (rig->pipeline, gst_clock_get_time (clock));
+}
+
 /* A flush that sets the running time back does not make the element wait for the old one. */
 GST_START_TEST (test_live_running_time_reset)
 {
   Live live = live_start ("late-policy=resync", NTSC, 0);
-  GstElement *pipeline = live.rig->pipeline;
   guint i;
 
   for (i = 0; i < 60; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 61);
   live_next (&live);
-  fail_unless (gst_element_send_event (live.rig->src, gst_event_new_flush_start ()));
-  gst_element_set_base_time (live.rig->src, gst_clock_get_time (GST_CLOCK (live.clock)));
-  gst_element_set_base_time (pipeline, gst_clock_get_time (GST_CLOCK (live.clock)));
-  fail_unless (gst_element_send_event (live.rig->src, gst_event_new_flush_stop (TRUE)));
+  rig_flush (live.rig, set_time_back, live.clock);
   rig_wait_frames (live.rig, 62);
   fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (live.rig, 61)), 0);
   fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (live.rig, 61)), 61);
