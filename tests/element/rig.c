@@ -97,23 +97,26 @@ rig_set_state (Rig *rig, GstState state)
 void
 rig_reach_state (Rig *rig, GstState state)
 {
-  GstStateChangeReturn ret;
-
   rig_set_state (rig, state);
-  ret = gst_element_get_state (rig->pipeline, NULL, NULL, LONG * GST_USECOND);
-  fail_unless (ret == GST_STATE_CHANGE_SUCCESS || ret == GST_STATE_CHANGE_NO_PREROLL,
-      "state %s: %s", gst_element_state_get_name (state),
-      gst_element_state_change_return_get_name (ret));
+  rig_settle (rig, state);
+}
+
+void
+rig_settle (Rig *rig, GstState state)
+{
+  GstState have;
+  GstStateChangeReturn ret = gst_element_get_state (rig->pipeline, &have, NULL, LONG * GST_USECOND);
+
+  fail_unless (
+      have == state && (ret == GST_STATE_CHANGE_SUCCESS || ret == GST_STATE_CHANGE_NO_PREROLL),
+      "state %s instead of %s: %s", gst_element_state_get_name (have),
+      gst_element_state_get_name (state), gst_element_state_change_return_get_name (ret));
 }
 
 void
 rig_flush (Rig *rig, void (*between) (Rig *rig, gpointer user_data), gpointer user_data)
 {
-  GstState state;
-
-  fail_unless (gst_element_get_state (rig->pipeline, &state, NULL, LONG * GST_USECOND)
-               != GST_STATE_CHANGE_FAILURE);
-  fail_unless_equals_int (state, GST_STATE_PLAYING);
+  rig_settle (rig, GST_STATE_PLAYING);
   fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_start ()));
   if (between)
     between (rig, user_data);

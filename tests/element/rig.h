@@ -47,8 +47,11 @@ void rig_free (Rig *rig);
 void rig_take_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data);
 
 void rig_set_state (Rig *rig, GstState state);
-/* Waits for the state change as well. */
+/* Waits for the state change as well. Not while the pipeline is on its way to PLAYING by itself: a
+ * new change can make it stay in PAUSED, as gst_bin_continue_func() gives up then. */
 void rig_reach_state (Rig *rig, GstState state);
+/* Waits until the pipeline has come to a state that it was told before. */
+void rig_settle (Rig *rig, GstState state);
 /* Flushes the element: it is interrupted, and goes on. Not before the pipeline has come to PLAYING:
  * the thread in which it goes there by itself has the lock of the pipeline's state and waits for the
  * one of the element's; a flush that is sent to the element has that one, and the sink's message
