@@ -189,6 +189,28 @@ failed:
   return TRUE;
 }
 
+/* A pool that cannot be made active, for want of memory or by its own fault, is replaced by one that
+ * makes buffers when they are needed. */
+static void
+replace_dead_pool (LightforceSrc *self, GstQuery *query, GstCaps *caps)
+{
+  GstBufferPool *pool = NULL;
+  guint size, min, max;
+  GstStructure *config;
+
+  gst_query_parse_nth_allocation_pool (query, 0, &pool, &size, &min, &max);
+  if (pool && !gst_buffer_pool_set_active (pool, TRUE)) {
+    GST_WARNING_OBJECT (self, "%" GST_PTR_FORMAT " cannot be made active", pool);
+    gst_object_unref (pool);
+    pool = gst_video_buffer_pool_new ();
+    config = gst_buffer_pool_get_config (pool);
+    gst_buffer_pool_config_set_params (config, caps, size, 0, 0);
+    gst_buffer_pool_set_config (pool, config);
+    gst_query_set_nth_allocation_pool (query, 0, pool, size, 0, 0);
+  }
+  g_clear_pointer (&pool, gst_object_unref);
+}
+
 static gboolean
 lf_src_decide_allocation (GstBaseSrc *bsrc, GstQuery *query)
 {
@@ -221,7 +243,10 @@ lf_src_decide_allocation (GstBaseSrc *bsrc, GstQuery *query)
     gst_query_add_allocation_pool (query, pool, size, min, max);
   gst_object_unref (pool);
   /* It reads back what a pool made of the configuration and replaces one that is no use. */
-  return GST_BASE_SRC_CLASS (parent_class)->decide_allocation (bsrc, query);
+  if (!GST_BASE_SRC_CLASS (parent_class)->decide_allocation (bsrc, query))
+    return FALSE;
+  replace_dead_pool (self, query, caps);
+  return TRUE;
 }
 
 void

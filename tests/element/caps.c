@@ -244,7 +244,7 @@ GST_START_TEST (test_not_linked)
 
   gst_element_set_bus (src, bus);
   gst_element_set_state (src, GST_STATE_PLAYING);
-  message = gst_bus_timed_pop_filtered (bus, 10 * GST_SECOND, GST_MESSAGE_ERROR);
+  message = gst_bus_timed_pop_filtered (bus, LONG * GST_USECOND, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
   gst_message_unref (message);
   gst_element_set_state (src, GST_STATE_NULL);

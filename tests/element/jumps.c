@@ -21,20 +21,6 @@ has_flag (Rig *rig, guint frame, GstBufferFlags flag)
   return GST_BUFFER_FLAG_IS_SET (rig_frame (rig, frame), flag);
 }
 
-static guint64
-get_stat (Rig *rig, const char *field)
-{
-  g_autoptr (GstStructure) stats = NULL;
-  guint64 value = 0;
-  guint level;
-
-  g_object_get (rig->src, "stats", &stats, NULL);
-  if (gst_structure_get_uint (stats, field, &level))
-    return level;
-  fail_unless (gst_structure_get_uint64 (stats, field, &value));
-  return value;
-}
-
 /* Chunk 0 is on its way, 1 and 2 wait, 3 was begun; then a prompt throws away what waits. */
 static void
 flush (Rig *rig)
@@ -90,7 +76,7 @@ GST_START_TEST (test_flush_and_repeat)
     gst_test_clock_wait_for_next_pending_id (clock, NULL);
     if (i == 12) {
       STANDIN_SET (hold_chunk, -1);
-      while (get_stat (rig, "queue-level") < 1)
+      while (rig_stat (rig, "queue-level") < 1)
         g_usleep (MS);
     }
     fail_unless (gst_test_clock_crank (clock));
@@ -104,9 +90,9 @@ GST_START_TEST (test_flush_and_repeat)
     fail_unless (has_flag (rig, i, GST_BUFFER_FLAG_DISCONT) == (i == 0 || i == 12));
     fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
   }
-  fail_unless_equals_uint64 (get_stat (rig, "repeated"), 3);
-  fail_unless_equals_uint64 (get_stat (rig, "dropped"), 0);
-  fail_unless_equals_uint64 (get_stat (rig, "late-episodes"), 0);
+  fail_unless_equals_uint64 (rig_stat (rig, "repeated"), 3);
+  fail_unless_equals_uint64 (rig_stat (rig, "dropped"), 0);
+  fail_unless_equals_uint64 (rig_stat (rig, "late-episodes"), 0);
   rig_free (rig);
   gst_object_unref (clock);
 }

@@ -161,24 +161,19 @@ GST_END_TEST;
  * is made, and the message names the frame. */
 GST_START_TEST (test_prompt_change)
 {
-  Rig *rig = rig_new ("prompt=one queue-chunks=1 num-buffers=57", "video/x-raw,format=RGBx");
+  Rig *rig =
+      rig_new_held ("prompt=one queue-chunks=1 num-buffers=57", "video/x-raw,format=RGBx", 1);
   guint64 at;
-  guint i;
 
-  STANDIN_SET (hold_chunk, 1);
-  rig_set_state (rig, GST_STATE_PLAYING);
-  rig_wait_frames (rig, 9);
   fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
-  rig_wait_chunks (2);
   g_object_set (rig->src, "prompt", "two", NULL);
   STANDIN_SET (hold_chunk, -1);
   at = rig_expect_prompt (rig, "two", 1);
   fail_unless_equals_uint64 (at, 21); /* chunk 1 was begun with the old one */
   gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
   fail_unless_equals_int (rig_count (rig), 57);
-  for (i = 0; i < 57; i++)
-    fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
-        (gint) standin_pixel (0, i < at ? "one" : "two", i, 0, 0));
+  rig_check_frames (rig, 0, (guint) at, "one");
+  rig_check_frames (rig, (guint) at, 57, "two");
   rig_free (rig);
 }
 GST_END_TEST;
@@ -212,33 +207,17 @@ GST_START_TEST (test_meta)
 }
 GST_END_TEST;
 
-static gint stop_changing;
-
-static gpointer
-change_prompts (gpointer data)
-{
-  guint i;
-
-  for (i = 0; !g_atomic_int_get (&stop_changing); i++) {
-    g_autofree char *prompt = g_strdup_printf ("prompt %u", i);
-
-    g_object_set (data, "prompt", prompt, NULL);
-    g_usleep (300);
-  }
-  return NULL;
-}
-
 /* Whatever the threads do, each chunk has one prompt, and the messages tell which. */
 GST_START_TEST (test_prompts_from_another_thread)
 {
   Rig *rig = rig_new ("num-buffers=600", "video/x-raw,format=RGBx");
-  GThread *thread = g_thread_new ("prompts", change_prompts, rig->src);
   char *prompts[64];
   gboolean done = FALSE;
   guint64 from[64], i;
   guint serial, offset = 0, count = 0;
 
   STANDIN_SET (chunk_ms, 3);
+  rig_begin_prompts (rig);
   rig_set_state (rig, GST_STATE_PLAYING);
   while (!done) {
     GstMessage *message = rig_wait (rig, GST_MESSAGE_ELEMENT | GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
@@ -259,8 +238,7 @@ GST_START_TEST (test_prompts_from_another_thread)
     }
     gst_message_unref (message);
   }
-  g_atomic_int_set (&stop_changing, 1);
-  g_thread_join (thread);
+  rig_end_prompts (rig);
   fail_unless (count > 10);
   for (i = 0, serial = 0; i < 600; i++) {
     while (serial + 1 < count && from[serial + 1] <= i)
@@ -277,14 +255,11 @@ GST_END_TEST;
 /* A prompt or a sparsity that is refused leaves the video as it is, with one warning. */
 GST_START_TEST (test_refused_changes)
 {
-  Rig *rig = rig_new ("num-buffers=57 queue-chunks=1", NULL);
+  Rig *rig = rig_new_held ("num-buffers=57 queue-chunks=1", NULL, 1);
   GstMessage *message;
   g_autoptr (GError) error = NULL;
 
-  STANDIN_SET (hold_chunk, 1);
   STANDIN_SET (fail_prompt, TRUE);
-  rig_set_state (rig, GST_STATE_PLAYING);
-  rig_wait_frames (rig, 9);
   if (__i__)
     g_object_set (rig->src, "keep-frames", 2, "keep-sink", 2, "keep-near", 2, NULL);
   else

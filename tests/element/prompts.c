@@ -56,18 +56,6 @@ meta_value (GstBuffer *frame, const char *field)
   return value;
 }
 
-/* Frames without gaps in number and time, whatever was thrown away. */
-static void
-check_sequence (Rig *rig)
-{
-  guint i;
-
-  for (i = 0; i < rig_count (rig); i++) {
-    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
-    fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (rig, i)), i * (GST_SECOND / 16));
-  }
-}
-
 static LfPromptSwitch
 latest_switch (void)
 {
@@ -84,23 +72,10 @@ latest_switch (void)
 
 static const char *const modes[] = {"cut", "recache", "blend"};
 
-/* A rig that has shown chunk 0 and works at chunk 1. */
-static Rig *
-held_rig (const char *properties)
-{
-  Rig *rig = rig_new (properties, RGBX);
-
-  STANDIN_SET (hold_chunk, 1);
-  rig_set_state (rig, GST_STATE_PLAYING);
-  rig_wait_frames (rig, 9);
-  rig_wait_chunks (2);
-  return rig;
-}
-
 /* The mode is the one that is set when the prompt is. */
 GST_START_TEST (test_modes)
 {
-  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=45");
+  Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=45", RGBX, 1);
 
   gst_util_set_object_arg (G_OBJECT (rig->src), "prompt-switch", modes[__i__]);
   g_object_set (rig->src, "prompt", "two", NULL);
@@ -125,21 +100,15 @@ prompt_event (const char *fields)
   return gst_event_new_custom (GST_EVENT_CUSTOM_UPSTREAM, structure);
 }
 
-static void
-count_notify (GObject *object, GParamSpec *pspec, gpointer user_data)
-{
-  g_atomic_int_inc ((gint *) user_data);
-}
-
 /* To the element or from downstream; its mode is for this prompt only. */
 GST_START_TEST (test_event)
 {
   g_autofree char *fields = g_strdup_printf (", prompt=two, mode=%s", modes[__i__ % 3]);
   g_autofree char *prompt = NULL;
-  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=69 prompt-switch=cut");
+  Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=69 prompt-switch=cut", RGBX, 1);
   gint notified = 0;
 
-  g_signal_connect (rig->src, "notify::prompt", G_CALLBACK (count_notify), &notified);
+  rig_count_notify (rig, "prompt", &notified);
   fail_unless (gst_element_send_event (__i__ / 3 ? rig->sink : rig->src, prompt_event (fields)));
   g_object_get (rig->src, "prompt", &prompt, NULL);
   fail_unless_equals_string (prompt, "two");
@@ -162,7 +131,7 @@ GST_END_TEST;
 /* With a time it waits for the first chunk at or after it, and goes over what is set. */
 GST_START_TEST (test_event_with_time)
 {
-  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=81");
+  Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=81", RGBX, 1);
 
   fail_unless (gst_element_send_event (
       rig->src, prompt_event (", prompt=three, time=(guint64)2812500000, mode=recache")));
@@ -191,7 +160,7 @@ GST_START_TEST (test_bad_event)
       {", prompt=two, mode=(int)1", "one of cut, recache and blend."},
       {", prompt=two, time=(int)5", "is a guint64, the running time in nanoseconds"},
   };
-  Rig *rig = held_rig ("prompt=one queue-chunks=1 num-buffers=33");
+  Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=33", RGBX, 1);
   g_autofree char *warning = NULL;
 
   fail_if (gst_element_send_event (rig->src, prompt_event (cases[__i__].fields)));
@@ -410,7 +379,7 @@ GST_START_TEST (test_flush_latency)
   }
   rig_expect_prompt (rig, "one", 0);
   fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), at);
-  check_sequence (rig);
+  rig_check_sequence (rig);
   rig_check_frames (rig, 0, (guint) at, "one");
   for (i = (guint) at; i < at + 12; i++) {
     fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
@@ -428,7 +397,7 @@ GST_END_TEST;
 /* What is set is what is there already: nothing is thrown away. */
 GST_START_TEST (test_flush_same_prompt)
 {
-  Rig *rig = held_rig ("prompt=one flush-on-prompt=true num-buffers=57");
+  Rig *rig = rig_new_held ("prompt=one flush-on-prompt=true num-buffers=57", RGBX, 1);
   StandinLog log;
 
   g_object_set (rig->src, "prompt", "one", NULL);
@@ -436,42 +405,23 @@ GST_START_TEST (test_flush_same_prompt)
   standin_get_log (&log);
   fail_unless_equals_int (log.cancels, 0);
   standin_log_clear (&log);
-  check_sequence (rig);
+  rig_check_sequence (rig);
   rig_check_frames (rig, 0, 57, "one");
   rig_free (rig);
 }
 GST_END_TEST;
 
-static gint stop_changing;
-
-static gpointer
-change_prompts (gpointer data)
-{
-  guint i;
-
-  for (i = 0; !g_atomic_int_get (&stop_changing); i++) {
-    g_autofree char *prompt = g_strdup_printf ("prompt %u", i);
-
-    g_object_set (data, "prompt", prompt, NULL);
-    g_usleep (300);
-  }
-  return NULL;
-}
-
 /* Prompts that come faster than chunks do not keep the video from going on. */
 GST_START_TEST (test_flush_often)
 {
   Rig *rig = rig_new ("num-buffers=300 flush-on-prompt=true", RGBX);
-  GThread *thread;
 
   STANDIN_SET (chunk_ms, 3);
-  g_atomic_int_set (&stop_changing, 0);
-  thread = g_thread_new ("prompts", change_prompts, rig->src);
+  rig_begin_prompts (rig);
   rig_run_to_eos (rig);
-  g_atomic_int_set (&stop_changing, 1);
-  g_thread_join (thread);
+  rig_end_prompts (rig);
   fail_unless_equals_int (rig_count (rig), 300);
-  check_sequence (rig);
+  rig_check_sequence (rig);
   rig_free (rig);
 }
 GST_END_TEST;

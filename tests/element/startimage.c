@@ -8,7 +8,6 @@
 #include "tests/element/rig.h"
 
 #define RGBX "video/x-raw,format=RGBx"
-#define SOON (500 * MS)
 
 static char *folder;
 

@@ -216,15 +216,10 @@ GST_START_TEST (test_live_late)
     fail_unless_equals_uint64 (GST_BUFFER_PTS (frame), frames_time (9));
     fail_unless_equals_uint64 (live_next (&live), frames_time (10));
   } else {
-    g_autoptr (GstStructure) stats = NULL;
-    guint64 resyncs;
-
     fail_unless (GST_BUFFER_FLAG_IS_SET (frame, GST_BUFFER_FLAG_DISCONT));
     fail_unless_equals_uint64 (GST_BUFFER_PTS (frame), frames_time (9) + late);
     fail_unless_equals_uint64 (live_next (&live), frames_time (9) + late + frames_time (1));
-    g_object_get (live.rig->src, "stats", &stats, NULL);
-    fail_unless (gst_structure_get_uint64 (stats, "resyncs", &resyncs));
-    fail_unless_equals_uint64 (resyncs, 1);
+    fail_unless_equals_uint64 (rig_stat (live.rig, "resyncs"), 1);
   }
   live_free (&live);
 }
@@ -257,21 +252,24 @@ GST_START_TEST (test_live_pause)
 }
 GST_END_TEST;
 
+static void
+set_time_back (Rig *rig, gpointer clock)
+{
+  gst_element_set_base_time (rig->src, gst_clock_get_time (clock));
+  gst_element_set_base_time (rig->pipeline, gst_clock_get_time (clock));
+}
+
 /* A flush that sets the running time back does not make the element wait for the old one. */
 GST_START_TEST (test_live_running_time_reset)
 {
   Live live = live_start ("late-policy=resync", NTSC, 0);
-  GstElement *pipeline = live.rig->pipeline;
   guint i;
 
   for (i = 0; i < 60; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 61);
   live_next (&live);
-  fail_unless (gst_element_send_event (live.rig->src, gst_event_new_flush_start ()));
-  gst_element_set_base_time (live.rig->src, gst_clock_get_time (GST_CLOCK (live.clock)));
-  gst_element_set_base_time (pipeline, gst_clock_get_time (GST_CLOCK (live.clock)));
-  fail_unless (gst_element_send_event (live.rig->src, gst_event_new_flush_stop (TRUE)));
+  rig_flush (live.rig, set_time_back, live.clock);
   rig_wait_frames (live.rig, 62);
   fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (live.rig, 61)), 0);
   fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (live.rig, 61)), 61);
@@ -287,23 +285,12 @@ GST_START_TEST (test_not_live_is_not_paced)
   guint i;
 
   rig_run_to_eos (rig);
-  fail_unless (g_get_monotonic_time () - start < 5 * G_TIME_SPAN_SECOND); /* 20 s of video */
+  fail_unless (g_get_monotonic_time () - start < LONG / 2); /* 20 s of video */
   for (i = 0; i < 320; i++)
     fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (rig, i)), i * (GST_SECOND / 16));
   rig_free (rig);
 }
 GST_END_TEST;
-
-static guint64
-stat_of (Rig *rig, const char *field)
-{
-  g_autoptr (GstStructure) stats = NULL;
-  guint64 value = 0;
-
-  g_object_get (rig->src, "stats", &stats, NULL);
-  fail_unless (gst_structure_get_uint64 (stats, field, &value));
-  return value;
-}
 
 /* While one chunk takes its time, those in the queue go out on schedule. */
 GST_START_TEST (test_queue_hides_stall)
@@ -316,12 +303,12 @@ GST_START_TEST (test_queue_hides_stall)
   for (i = 0; i < 32; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 33);
-  fail_unless_equals_uint64 (stat_of (live.rig, "chunks"), 3);
+  fail_unless_equals_uint64 (rig_stat (live.rig, "chunks"), 3);
   STANDIN_SET (hold_chunk, -1);
   for (i = 0; i < 30; i++)
     live_crank (&live);
   rig_wait_frames (live.rig, 63);
-  fail_unless_equals_uint64 (stat_of (live.rig, "resyncs"), 0);
+  fail_unless_equals_uint64 (rig_stat (live.rig, "resyncs"), 0);
   for (i = 0; i < 63; i++) {
     fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (live.rig, i)), i);
     fail_unless_equals_uint64 (GST_BUFFER_PTS (rig_frame (live.rig, i)), frames_time (i));
@@ -335,17 +322,12 @@ GST_START_TEST (test_queue_is_bounded)
 {
   g_autofree char *properties = g_strdup_printf ("queue-chunks=%d", __i__);
   Live live = live_start (properties, NTSC, 0);
-  GstStructure *stats = NULL;
-  guint level;
 
   live_next (&live);
   g_usleep (100 * MS);
   /* One that is being shown, those in the queue and one that waits for room. */
-  fail_unless_equals_uint64 (stat_of (live.rig, "chunks"), (guint64) __i__ + 2);
-  g_object_get (live.rig->src, "stats", &stats, NULL);
-  fail_unless (gst_structure_get_uint (stats, "queue-level", &level));
-  fail_unless_equals_int (level, __i__);
-  gst_structure_free (stats);
+  fail_unless_equals_uint64 (rig_stat (live.rig, "chunks"), (guint64) __i__ + 2);
+  fail_unless_equals_uint64 (rig_stat (live.rig, "queue-level"), (guint64) __i__);
   live_free (&live);
 }
 GST_END_TEST;

@@ -322,6 +322,31 @@ GST_START_TEST (test_missing_file)
 }
 GST_END_TEST;
 
+/* Nothing that GStreamer counts outlives a program that plays, with all of its elements. */
+GST_START_TEST (test_leaks)
+{
+  static const char *const argv[] = {"gst-launch-1.0", "-q", "lightforcesrc", "num-buffers=12",
+      "width=128", "height=80", "!", "videoconvert", "!", "video/x-raw,format=NV12", "!", "x264enc",
+      "!", "fakesink", NULL};
+  g_auto (GStrv) env = g_get_environ ();
+  g_autofree char *log = NULL;
+  g_autoptr (GError) error = NULL;
+  gint status;
+
+  env = g_environ_setenv (env, "GST_TRACERS", "leaks", TRUE);
+  env = g_environ_setenv (env, "GST_DEBUG", "GST_TRACER:7", TRUE);
+  env = g_environ_setenv (env, "GST_DEBUG_NO_COLOR", "1", TRUE);
+  fail_unless (
+      g_spawn_sync (NULL, (char **) argv, env, G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL,
+          NULL, NULL, NULL, &log, &status, &error),
+      "%s", error ? error->message : "");
+  fail_unless (g_spawn_check_wait_status (status, NULL), "%s", log);
+  /* the tracer was there, and has nothing to tell */
+  fail_unless (strstr (log, "new format string: object-alive") != NULL, "%s", log);
+  fail_unless (strstr (log, ":: object-alive, ") == NULL, "%s", log);
+}
+GST_END_TEST;
+
 /* Live, for two seconds and a bit, into a sink that is in no hurry. */
 GST_START_TEST (test_live)
 {
@@ -431,6 +456,7 @@ main (int argc, char **argv)
   tcase_add_loop_test (tc, test_library_frames, 0, 8);
   tcase_add_loop_test (tc, test_tags_in_files, 0, 4);
   tcase_add_test (tc, test_missing_file);
+  tcase_add_test (tc, test_leaks);
   tcase_add_test (tc, test_live);
   tcase_add_test (tc, test_scaled);
   tcase_add_test (tc, test_stop_anywhere);
