@@ -14,9 +14,11 @@ paraphrased captions of combinations that are held out of the training.
 """
 import argparse
 import base64
+import concurrent.futures
 import io
 import json
 import math
+import multiprocessing
 import os
 import random
 import sys
@@ -38,10 +40,12 @@ DENSE = "dense"
 
 
 def settings(model, targets, chunks):
-    """{name: sparse settings}: block sizes and frames to keep are the packed file's."""
+    """{name: sparse settings}: block sizes and frames to keep are the packed file's; all of its settings: "packed"."""
     packed = dict(quality_model.DEFAULT_SPARSE, **(model.config.get("sparse") or {}))
     packed["total_frames"] = chunks * model.c["chunk_frames"]
     out = {DENSE: None}
+    if model.config.get("sparse"):
+        out["packed"] = dict(packed, total_frames=model.config["sparse"]["total_frames"])
     for target in targets:
         s = dict(packed, target=target, base=BASES.get(target, (1 + target) / 2))
         one = dict(s, keep_frames=10 ** 6)
@@ -143,8 +147,10 @@ def compare(model, cases, prompts, chunks, seed, trace):
                 streams[trace]["stream"].trace = []
     out = {}
     for name in cases:
-        video = torch.cat(pictures[name], 1)
-        out[name] = dict(values=sums[name].means() if sums[name].parts else {}, pictures=video, kept=1.0, seen=None)
+        video = torch.cat(pictures.pop(name), 1)
+        # Of long videos, only those of one setting are on the device at a time.
+        out[name] = dict(values=sums[name].means() if sums[name].parts else {}, pictures=video.cpu(), kept=1.0,
+                         seen=None)
         out[name]["values"].update(motion=measure.flow(video).cpu(), flicker=measure.flicker(video).cpu())
         if name != DENSE:
             kept = streams[name]["stream"].kept
@@ -166,8 +172,10 @@ def frame_map(trace, numbers, layer, head):
 
 
 @torch.no_grad()
-def drift(model, targets, prompts, seconds, seed):
-    """Long streams of every setting -> {setting: rows of measure.Drift, pictures of the first streams}."""
+def drift(path, device, targets, prompts, seconds, seed):
+    """Long streams of every setting -> {setting: rows of measure.Drift, JPEG of the first streams}."""
+    torch.set_float32_matmul_precision("high")
+    model = quality_model.Model(path, device)
     rate = model.config["video"]["framerate"][0] / model.config["video"]["framerate"][1]
     chunks = math.ceil((seconds * rate + 3) / (4 * model.c["chunk_frames"]))
     out = {}
@@ -181,8 +189,20 @@ def drift(model, targets, prompts, seconds, seed):
                 kept.append(video[:3, -1].float().cpu())
             made += video.shape[1]
             figures.add(video)
-        out[name] = dict(rows=figures.finish(), pictures=kept)
+        out[name] = dict(rows=figures.finish(), jpeg=jpeg(torch.cat([torch.cat(list(p), 1) for p in kept], 2)))
     return out
+
+
+class Beside:
+    """A function's result from a process of its own, so that small kernels of two of them fill a GPU better."""
+
+    def __init__(self, function, *arguments):
+        self.pool = concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        self.future = self.pool.submit(function, *arguments)
+
+    def result(self):
+        with self.pool:
+            return self.future.result()
 
 
 def scores(answer, scenes):
@@ -204,8 +224,11 @@ def join(answers):
     return {k: torch.cat([a[0][k] for a in answers]) for k in judge.CLASSES}, torch.cat([a[1] for a in answers])
 
 
-def measured(a, path, scenes, prompts, eye, first):
-    """All figures of one model file.  first: pictures of dense attention of the first file, by batch."""
+def measured(a, path, scenes, prompts, eye, first, long):
+    """All figures of one model file.
+
+    first: pictures of dense attention of the first file, by batch; long: the drift, being made beside.
+    """
     began, model = time.time(), quality_model.Model(path, a.device)
     cases = settings(model, a.sparsity, a.chunks)
     trace = f"{max(a.sparsity)} CAG+HSA"
@@ -217,13 +240,13 @@ def measured(a, path, scenes, prompts, eye, first):
         for name, r in made.items():
             if first is not None:
                 skip = 4 * model.c["chunk_frames"] - 3 if name != DENSE else 0
-                theirs = first[start // a.batch]
-                r["values"]["PSNR to first"] = measure.psnr(r["pictures"][:, skip:], theirs[:, skip:]).cpu()
+                mine, theirs = (p[:, skip:].to(a.device) for p in (r["pictures"], first[start // a.batch]))
+                r["values"]["PSNR to first"] = measure.psnr(mine, theirs).cpu()
             for k, v in r["values"].items():
                 out[name]["values"].setdefault(k, []).extend(v.tolist())
             out[name]["kept"].append(r["kept"])
             if eye is not None:
-                out[name]["answers"].append(judge.answers(eye, r["pictures"]))
+                out[name]["answers"].append(judge.answers(eye, r["pictures"].to(a.device)))
             if r["seen"]:
                 rows = frame_map(*r["seen"], min(a.layer, model.c["layers"] - 1), a.head)
         dense.append(made[DENSE]["pictures"])
@@ -238,10 +261,8 @@ def measured(a, path, scenes, prompts, eye, first):
         else:
             r.pop("answers")
     compared = time.time() - began
-    long = drift(model, a.sparsity, prompts[:a.streams], a.seconds, a.seed + 7) if a.streams else {}
-    for r in long.values():
-        r["jpeg"] = jpeg(torch.cat([torch.cat(list(p), 1) for p in r.pop("pictures")], 2))
-    print(f"{path}: compared in {compared:.1f} s, streams of {a.seconds} s in {time.time() - began - compared:.1f} s",
+    long = long.result() if long else {}
+    print(f"{path}: compared in {compared:.1f} s, streams of {a.seconds} s ready after {time.time() - began:.1f} s",
           flush=True)
     return dict(path=os.path.basename(path), settings=out, drift=long, map=rows, sheets=sheets,
                 layer=min(a.layer, model.c["layers"] - 1), head=a.head, cases=cases, cache=model.config["cache"]), dense
@@ -396,14 +417,15 @@ def main():
     eye = judge.load(a.classifier, a.device) if a.classifier else None
     result = dict(prompts=prompts, chunks=a.chunks, pictures=12 * a.chunks - 3, seconds=a.seconds, streams=a.streams,
                   device=torch.cuda.get_device_name() if a.device.startswith("cuda") else "CPU", files=[])
-    result["rendered"] = rendered(a, scenes, eye)
-    print(f"rendered the scenes in {time.time() - began:.1f} s", flush=True)
-    first = None
-    for i, path in enumerate(a.files[:2]):
-        figures, dense = measured(a, path, scenes, prompts, eye, first)
+    first, files = None, a.files[:2]
+    streams = prompts[:a.streams]
+    long = [Beside(drift, f, a.device, a.sparsity, streams, a.seconds, a.seed + 7) if streams else None for f in files]
+    for i, path in enumerate(files):
+        figures, dense = measured(a, path, scenes, prompts, eye, first, long[i])
         first = first or dense
         figures["name"] = a.names[i] if len(a.files) > 1 and i < len(a.names) else ""
         result["files"].append(figures)
+    result["rendered"] = rendered(a, scenes, eye)
     result["words"] = report.words(result)
     print(report.text(result))
     if a.json:
