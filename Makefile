@@ -16,7 +16,8 @@ BUILD_PACKAGES = build-essential meson ninja-build pkg-config libglib2.0-dev lib
   libgstreamer-plugins-base1.0-dev
 RUN_PACKAGES = gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-base-apps \
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3
+CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3 shellcheck ffmpeg \
+  curl xvfb gstreamer1.0-x fonts-dejavu-core
 
 .PHONY: run check build deps-run deps-check format clean
 
