@@ -20,7 +20,8 @@ BUILD_PACKAGES += libgstreamer-plugins-bad1.0-dev
 endif
 RUN_PACKAGES = gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-base-apps \
   gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly glib-networking
-CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3 ffmpeg openssl valgrind
+CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3 valgrind ffmpeg openssl shellcheck \
+  curl xvfb gstreamer1.0-x fonts-dejavu-core
 
 .PHONY: run check build deps-run deps-check format clean
 
