@@ -204,7 +204,8 @@ template <int D, int BK> struct Feed
   }
 };
 
-template <int D, int BK>
+/* COUNTED: consumers know how many blocks come. */
+template <int D, int BK, bool COUNTED>
 __device__ void
 produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Schedule &c)
 {
@@ -227,7 +228,8 @@ produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Sch
       else
         feed.add_lists (list, list + a->count, block + 1 < a->q_blocks ? a->count : 0);
     }
-    feed.end ();
+    if (!COUNTED)
+      feed.end ();
   }
 }
 

@@ -298,6 +298,7 @@ template <typename P>
 static __global__ void
 __launch_bounds__ (THREADS, P::BLOCKS) conv_mma (const __grid_constant__ Conv a)
 {
+  lf_kernel_begin ();
   extern __shared__ __align__ (1024) unsigned char memory[];
   const guint32 shared = (guint32) __cvta_generic_to_shared (memory);
   const gint lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -386,7 +387,7 @@ run_mma (LfQueue *q, Conv a)
               conv_mma<P>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) P::BYTES),
           "preparing a convolution"))
     return;
-  conv_mma<P><<<(unsigned) grid, THREADS, P::BYTES, q->stream>>> (a);
+  lf_cuda_launch (q, conv_mma<P>, (unsigned) grid, THREADS, P::BYTES, a);
   LF_CUDA_LAUNCHED (q, "a convolution");
 }
 

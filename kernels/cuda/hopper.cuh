@@ -103,6 +103,13 @@ lf_tile_descriptor (const void *tile, int leading, int stride)
          | (uint64_t) (stride >> 4) << 32 | (uint64_t) 1 << 62;
 }
 
+/* The same tile, from `bytes` further on; a multiple of 16. */
+__device__ __forceinline__ uint64_t
+lf_descriptor_at (uint64_t descriptor, int bytes)
+{
+  return (descriptor & 0xffffffff00000000u) | ((uint32_t) descriptor + (bytes >> 4));
+}
+
 __device__ __forceinline__ void
 lf_wgmma_fence ()
 {

@@ -4,6 +4,7 @@
  */
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/lt.h"
@@ -13,7 +14,7 @@
  * the weight is its A, transposed, and activations are its B. */
 
 #define WORKSPACE_BYTES ((gsize) 32 << 20)
-#define CANDIDATES 8
+#define CANDIDATES 32
 #define REPEATS 3
 /* Below this a product takes microseconds, and its shape may come only once (prompts have all
  * lengths): what cuBLASLt thinks best is taken. */
@@ -279,7 +280,11 @@ ask (Plan *plan, const LfLtProduct *p)
   PREFER (MIN_ALIGNMENT_D_BYTES, d);
 #undef PREFER
   if (lt->MatmulAlgoGetHeuristic (lt->handle, plan->desc, plan->a, plan->b, plan->d, plan->d,
-          preference, plan->key.rows >= MIN_TIMED_ROWS ? CANDIDATES : 1, plan->results, &found)
+          preference,
+          plan->key.rows < MIN_TIMED_ROWS ? 1
+          : g_getenv ("LIGHTFORCE_LT")    ? atoi (g_getenv ("LIGHTFORCE_LT"))
+                                          : CANDIDATES,
+          plan->results, &found)
       == CUBLAS_STATUS_SUCCESS)
     plan->n_results = found;
   lt->MatmulPreferenceDestroy (preference);

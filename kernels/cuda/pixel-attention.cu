@@ -55,6 +55,7 @@ static __global__ void
 __launch_bounds__ (TILE_THREADS)
     score_queries (float *scores, const T *q, const T *k, int rows, int pixels, int C, float scale)
 {
+  lf_kernel_begin ();
   __shared__ __align__ (16) float a[TILE_K][TILE + 4], b[TILE_K][TILE + 4];
   const int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
   const gsize ld = 3 * (gsize) C;
@@ -82,6 +83,7 @@ __launch_bounds__ (TILE_THREADS)
 static __global__ void
 __launch_bounds__ (TILE_THREADS) soften_rows (float *scores, int n)
 {
+  lf_kernel_begin ();
   __shared__ float shared[32];
   float *row = scores + (gsize) blockIdx.x * n;
   float most = -CUDART_INF_F, sum = 0;
@@ -110,6 +112,7 @@ static __global__ void
 __launch_bounds__ (TILE_THREADS)
     mix_values (T *y, const float *scores, const T *v, int rows, int pixels, int C)
 {
+  lf_kernel_begin ();
   __shared__ __align__ (16) float a[TILE_K][TILE + 4], b[TILE_K][TILE + 4];
   const int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
   const int k = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
@@ -158,11 +161,11 @@ attend_any (LfQueue *q, T *y, const T *qkv, gint frames, gint pixels, gint C)
       gint rows = MIN (piece, pixels - first);
       dim3 grid (lf_cuda_blocks (pixels, TILE), lf_cuda_blocks (rows, TILE));
 
-      score_queries<T><<<grid, TILE_THREADS, 0, q->stream>>> (
-          scores, of_frame + first * ld, of_frame + C, rows, pixels, C, 1 / sqrtf ((float) C));
-      soften_rows<<<rows, TILE_THREADS, 0, q->stream>>> (scores, pixels);
+      lf_cuda_launch (q, score_queries<T>, grid, TILE_THREADS, 0, scores, of_frame + first * ld,
+          of_frame + C, rows, pixels, C, 1 / sqrtf ((float) C));
+      lf_cuda_launch (q, soften_rows, rows, TILE_THREADS, 0, scores, pixels);
       grid.x = lf_cuda_blocks (C, TILE);
-      mix_values<T><<<grid, TILE_THREADS, 0, q->stream>>> (
+      lf_cuda_launch (q, mix_values<T>, grid, TILE_THREADS, 0,
           y + ((gsize) frame * pixels + first) * C, scores, of_frame + 2 * C, rows, pixels, C);
     }
   }
@@ -349,6 +352,7 @@ static __global__ void
 __launch_bounds__ (THREADS, 1)
     attend_mma (LfBf16 *y, const LfBf16 *qkv, int pixels, int C, int pieces, float scale)
 {
+  lf_kernel_begin ();
   extern __shared__ __align__ (128) unsigned char memory[];
   const int pitch = C + 8, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first_row = warp % 4 * 16, half = warp / 4;
@@ -418,8 +422,8 @@ run_mma (LfQueue *q, LfBf16 *y, const LfBf16 *qkv, gint frames, gint pixels, gin
               (int) shared_bytes (C)),
           "preparing attention between pixels"))
     return;
-  attend_mma<GROUPS><<<frames * pieces, THREADS, shared_bytes (C), q->stream>>> (
-      y, qkv, pixels, C, pieces, LOG2_E / sqrtf ((float) C));
+  lf_cuda_launch (q, attend_mma<GROUPS>, frames * pieces, THREADS, shared_bytes (C), y, qkv, pixels,
+      C, pieces, LOG2_E / sqrtf ((float) C));
   LF_CUDA_LAUNCHED (q, "attention between pixels");
 }
 

@@ -90,6 +90,7 @@ template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD, b
 static __global__ void
 norm_packs (Norm a)
 {
+  lf_kernel_begin ();
   constexpr int N = LfPack<T>::N, WIDTH = 32 * WARPS;
   __shared__ float shared[32];
   int lane = threadIdx.x % WIDTH, packs = a.C / N;
@@ -175,6 +176,7 @@ template <typename X, typename T, bool CENTER, bool ADD>
 static __global__ void
 norm_any (Norm a)
 {
+  lf_kernel_begin ();
   __shared__ float shared[32];
   const gsize row = blockIdx.x;
   const X *x = (const X *) a.x + row * a.ldx;
@@ -226,12 +228,12 @@ launch_norm (LfQueue *q, const Norm *a)
                && aligned (16, a->x, a->y, a->scale, a->shift, a->add, a->gate);
 
   if (packs && a->C / N <= 32 * 6)
-    norm_packs<X, T, 1, 6, CENTER, ADD, FP8>
-        <<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (
+        q, norm_packs<X, T, 1, 6, CENTER, ADD, FP8>, lf_cuda_blocks (a->rows, 4), 4 * 32, 0, *a);
   else if (packs && a->C / N <= 256 * 8)
-    norm_packs<X, T, 8, 8, CENTER, ADD, FP8><<<a->rows, 256, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, norm_packs<X, T, 8, 8, CENTER, ADD, FP8>, a->rows, 256, 0, *a);
   else
-    norm_any<X, T, CENTER, ADD><<<a->rows, THREADS, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, norm_any<X, T, CENTER, ADD>, a->rows, THREADS, 0, *a);
 }
 
 template <typename T>
@@ -362,6 +364,7 @@ inverse_rms (float2 squares, int C, float eps)
 template <typename T, int PACKS>
 static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope a)
 {
+  lf_kernel_begin ();
   constexpr int N = LfPack<T>::N;
   __shared__ float2 shared[32];
   int C = a.heads * a.d, packs = C / N, frame = blockIdx.x / a.n, token = blockIdx.x % a.n;
@@ -415,6 +418,7 @@ template <typename T>
 static __global__ void
 qk_norm_rope_pairs (LfQkNormRope a)
 {
+  lf_kernel_begin ();
   __shared__ float2 shared[32];
   int C = a.heads * a.d, frame = blockIdx.x / a.n, token = blockIdx.x % a.n;
   gsize row = blockIdx.x, key = ((gsize) a.slots[frame] * a.n + token) * C;
@@ -451,11 +455,11 @@ launch_qk_norm_rope (LfQueue *q, const LfQkNormRope *a)
               && aligned (8, a->rope.time, a->rope.row, a->rope.column);
 
   if (fits && packs <= 1024)
-    qk_norm_rope_packs<T, 1><<<rows, (packs + 31) / 32 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_packs<T, 1>, rows, (packs + 31) / 32 * 32, 0, *a);
   else if (fits)
-    qk_norm_rope_packs<T, 2><<<rows, (packs + 63) / 64 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_packs<T, 2>, rows, (packs + 63) / 64 * 32, 0, *a);
   else
-    qk_norm_rope_pairs<T><<<rows, THREADS, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_pairs<T>, rows, THREADS, 0, *a);
 }
 
 void
@@ -477,6 +481,7 @@ template <typename T, int N>
 static __global__ void
 rotate_keys (T *keys, const T *plain, LfRope rope, const gint32 *slots, int n, int C, int d)
 {
+  lf_kernel_begin ();
   int frame = blockIdx.x / n, token = blockIdx.x % n;
   gsize at = ((gsize) slots[frame] * n + token) * C;
   Angles angles = token_angles (rope, frame, token);
@@ -498,10 +503,11 @@ launch_rotate_keys (LfQueue *q, T *keys, const T *plain, const LfRope *rope, con
   constexpr int N = LfPack<T>::N;
 
   if (d % N == 0 && aligned (16, keys, plain) && aligned (8, rope->time, rope->row, rope->column))
-    rotate_keys<T, N><<<frames * n, MIN (THREADS, (C / N + 31) / 32 * 32), 0, q->stream>>> (
+    lf_cuda_launch (q, rotate_keys<T, N>, frames * n, MIN (THREADS, (C / N + 31) / 32 * 32), 0,
         keys, plain, *rope, slots, n, C, d);
   else
-    rotate_keys<T, 2><<<frames * n, THREADS, 0, q->stream>>> (keys, plain, *rope, slots, n, C, d);
+    lf_cuda_launch (
+        q, rotate_keys<T, 2>, frames * n, THREADS, 0, keys, plain, *rope, slots, n, C, d);
 }
 
 void
@@ -532,6 +538,7 @@ template <typename T>
 static __global__ void
 add_modulation (float *y, const float *tables, const T *x, gsize count, gsize period)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -546,7 +553,7 @@ lf_cuda_add_modulation (LfQueue *q, float *y, const float *tables, const void *x
 
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (q, add_modulation<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
+  LF_CUDA_ACT (q, lf_cuda_launch (q, add_modulation<T>, lf_cuda_blocks (count, THREADS), THREADS, 0,
                       y, tables, (const T *) x, count, period));
   LF_CUDA_LAUNCHED (q, "add_modulation");
 }
@@ -555,6 +562,7 @@ template <typename T>
 static __global__ void
 silu (T *y, const T *x, gsize count)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -566,8 +574,8 @@ lf_cuda_silu (LfQueue *q, void *y, const void *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (q, silu<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
-                      (T *) y, (const T *) x, count));
+  LF_CUDA_ACT (q, lf_cuda_launch (q, silu<T>, lf_cuda_blocks (count, THREADS), THREADS, 0, (T *) y,
+                      (const T *) x, count));
   LF_CUDA_LAUNCHED (q, "silu");
 }
 
@@ -593,6 +601,7 @@ template <typename T>
 static __global__ void
 patchify (T *y, const float *latent, Patches a)
 {
+  lf_kernel_begin ();
   gsize at = thread_index ();
 
   if (at < a.count) {
@@ -607,6 +616,7 @@ template <typename T>
 static __global__ void
 unpatchify (float *latent, const T *x, Patches a)
 {
+  lf_kernel_begin ();
   gsize at = thread_index ();
 
   if (at < a.count) {
@@ -624,8 +634,8 @@ lf_cuda_patchify (LfQueue *q, void *y, const float *latent, gint F, gint Z, gint
 
   if (q->error || a.count == 0)
     return;
-  LF_CUDA_ACT (q,
-      patchify<<<lf_cuda_blocks (a.count, THREADS), THREADS, 0, q->stream>>> ((T *) y, latent, a));
+  LF_CUDA_ACT (q, lf_cuda_launch (q, patchify<T>, lf_cuda_blocks (a.count, THREADS), THREADS, 0,
+                      (T *) y, latent, a));
   LF_CUDA_LAUNCHED (q, "patchify");
 }
 
@@ -636,7 +646,7 @@ lf_cuda_unpatchify (LfQueue *q, float *latent, const void *x, gint F, gint Z, gi
 
   if (q->error || a.count == 0)
     return;
-  LF_CUDA_ACT (q, unpatchify<<<lf_cuda_blocks (a.count, THREADS), THREADS, 0, q->stream>>> (
+  LF_CUDA_ACT (q, lf_cuda_launch (q, unpatchify<T>, lf_cuda_blocks (a.count, THREADS), THREADS, 0,
                       latent, (const T *) x, a));
   LF_CUDA_LAUNCHED (q, "unpatchify");
 }
