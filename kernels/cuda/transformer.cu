@@ -88,7 +88,7 @@ store_fp8 (guint8 *y, const float (&v)[N], float inverse)
  * of x, T of y. */
 template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD, bool FP8>
 static __global__ void
-norm_packs (Norm a)
+__launch_bounds__ (WARPS == 1 ? 128 : 256, WARPS == 1 ? 5 : 2) norm_packs (Norm a)
 {
   lf_kernel_begin ();
   constexpr int N = LfPack<T>::N, WIDTH = 32 * WARPS;
@@ -106,18 +106,26 @@ norm_packs (Norm a)
     if (lane + i * WIDTH < packs)
       lf_load_values (v[i], x + (lane + i * WIDTH) * N);
   if constexpr (ADD) {
+    LfPack<T> more[PACKS]; /* all on their way before anything is stored */
+
+#pragma unroll
+    for (int i = 0; i < PACKS; i++)
+      if (lane + i * WIDTH < packs)
+        more[i] = lf_load_pack ((const T *) a.add + row * a.C + (lane + i * WIDTH) * N);
 #pragma unroll
     for (int i = 0; i < PACKS; i++)
       if (lane + i * WIDTH < packs) {
         int c = (lane + i * WIDTH) * N;
-        float more[N], gate[N];
+        float gate[N];
 
-        lf_load_values (more, (const T *) a.add + row * a.C + c);
         if (a.gate)
           load_weights (gate, a.gate + c);
 #pragma unroll
-        for (int j = 0; j < N; j++)
-          v[i][j] += a.gate ? gate[j] * more[j] : more[j];
+        for (int j = 0; j < N; j++) {
+          float term = lf_load (&more[i].value[j]);
+
+          v[i][j] += a.gate ? gate[j] * term : term;
+        }
         lf_store_values (a.sum + row * a.C + c, v[i]);
       }
   }
