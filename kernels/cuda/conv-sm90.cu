@@ -151,6 +151,7 @@ __launch_bounds__ (THREADS, 2) conv_wgmma (const __grid_constant__ Conv a)
   extern __shared__ unsigned char raw[];
   const guint32 shared = (lf_shared_address (raw) + 1023) & ~1023u;
   const gint lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  constexpr int ROW_CHANNELS = P::ROW_CHANNELS;
   const gint groups = (a.c_in + ROW_CHANNELS - 1) / ROW_CHANNELS * a.kt;
   const gint steps = groups * P::TAPS;
   const guint32 of_weights = shared + P::INPUTS * P::INPUT_BYTES;
@@ -185,7 +186,8 @@ __launch_bounds__ (THREADS, 2) conv_wgmma (const __grid_constant__ Conv a)
     for (int i = 0; i < HALVES; i++) {
       const guint32 r = (i * 4 + warp) * P::PITCH + lane % 16 + tap_line;
 
-      pixels[i] = shared + input * P::INPUT_BYTES + r * ROW_BYTES + (((r & 7) ^ (lane / 16)) << 4);
+      pixels[i] = shared + input * P::INPUT_BYTES + r * P::ROW_BYTES
+                  + ((P::permutation (r) ^ (lane / 16)) << 4);
     }
     weights = lf_tile_descriptor_of (of_weights + stage * P::STAGE_BYTES, 16, 1024);
     if (left >= ROW_CHANNELS) {
@@ -261,7 +263,7 @@ choose_columns (LfQueue *q, const Conv &a, gint columns)
 gboolean
 lf_cuda_conv_sm90 (LfQueue *q, LfDType dtype, const Conv &a, gint columns)
 {
-  if (q->device->capability != 90 || q->device->avoid_sm90 || g_getenv ("LIGHTFORCE_CONV_MMA"))
+  if (q->device->capability != 90 || q->device->avoid_sm90)
     return FALSE;
   return dtype == LF_DTYPE_F16 ? choose_columns<__half> (q, a, columns)
                                : choose_columns<LfBf16> (q, a, columns);

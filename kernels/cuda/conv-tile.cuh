@@ -15,20 +15,23 @@
  *
  * Rows of shared memory are 128 bytes: 64 channels of a pixel, or of an output channel's
  * weights of one tap. Their 16-byte pieces are permuted, piece i of row r lies at i ^ (r % 8),
- * so that eight neighbouring rows can be read at once whichever row is first. */
+ * so that eight neighbouring rows can be read at once whichever row is first. Where there are
+ * no more than 32 input channels rows can be half as long, two in the place of one: piece i of
+ * row r lies at i ^ (r / 2 % 4). */
 
 #define TILE_ROWS 8
 #define TILE_COLUMNS 16
 #define TILE_PIXELS (TILE_ROWS * TILE_COLUMNS)
-#define ROW_BYTES 128
-#define ROW_CHANNELS 64
 #define THREADS 128
 
-/* What a kernel's plan says of a tile of N channels and TAPS (9, or 1) of a plane. */
-template <typename T_, int N_, int TAPS_> struct Tile
+/* What a kernel's plan says of a tile of N channels and TAPS (9, or 1) of a plane, with rows of
+ * ROW_CHANNELS (64, or 32) input channels. */
+template <typename T_, int N_, int TAPS_, int ROW_CHANNELS_ = 64> struct Tile
 {
   typedef T_ T; /* of everything but sums: LfBf16 or __half */
   static constexpr int N = N_, TAPS = TAPS_;
+  static constexpr int ROW_CHANNELS = ROW_CHANNELS_, ROW_BYTES = ROW_CHANNELS * 2;
+  static constexpr int PIECES = ROW_BYTES / 16, LINES = THREADS / PIECES; /* copied at once */
   static constexpr int SIDE = TAPS == 9 ? 3 : 1;
   static constexpr int PITCH = TILE_COLUMNS + SIDE - 1; /* pixels */
   static constexpr int INPUT_ROWS = (TILE_ROWS + SIDE - 1) * PITCH;
@@ -36,6 +39,15 @@ template <typename T_, int N_, int TAPS_> struct Tile
   static constexpr int WEIGHT_BYTES = N * ROW_BYTES; /* of a tap */
   static constexpr int OUT_PITCH = N + 8;            /* floats: rows of sums on their way out */
   static constexpr int OUT_BYTES = TILE_PIXELS * OUT_PITCH * 4;
+
+  static_assert (ROW_CHANNELS == 64 || ROW_CHANNELS == 32);
+
+  /* Where in a row of shared memory its piece 0 lies. */
+  static __device__ __forceinline__ guint32
+  permutation (guint32 row)
+  {
+    return ROW_CHANNELS == 64 ? row % 8 : row / 2 % 4;
+  }
 };
 
 /* As lf_copy_async and lf_load_matrix, with addresses that places can be computed from. */
@@ -74,9 +86,9 @@ template <typename P> struct Loader
   {
     guint32 offset;
 
-    piece = threadIdx.x % 8;
-    line = threadIdx.x / 8;
-    offset = line * ROW_BYTES + ((piece ^ (line % 8)) << 4);
+    piece = threadIdx.x % P::PIECES;
+    line = threadIdx.x / P::PIECES;
+    offset = line * P::ROW_BYTES + ((piece ^ P::permutation (line)) << 4);
     inputs = shared + offset;
     weights = shared + P::INPUTS * P::INPUT_BYTES + offset;
     frame = tile / a.tiles;
@@ -88,7 +100,7 @@ template <typename P> struct Loader
     in_t = in_c = w_t = w_c = w_tap = 0;
   }
 
-  /* 64 channels of the pixels and their border, in one frame */
+  /* a row's channels of the pixels and their border, in one frame */
   __device__ __forceinline__ void
   load_inputs (gint place)
   {
@@ -98,22 +110,23 @@ template <typename P> struct Loader
                                 + (gint64) (frame + in_t - (a.kt - 1)) * a.H * a.W * a.c_in
                                 + (some ? c : 0);
     guint32 dst = inputs + place * P::INPUT_BYTES;
-    gint y = row - P::SIDE / 2, x = column - P::SIDE / 2 + line;
+    gint y = row - P::SIDE / 2 + line / P::PITCH, x = column - P::SIDE / 2 + line % P::PITCH;
 
     /* pieces that no sum of 16 channels reaches are not read */
     if (piece * 8 < ((a.c_in - in_c + 15) & ~15)) {
 #pragma unroll
-      for (int i = 0; i < (P::INPUT_ROWS + 15) / 16; i++) {
-        if (P::INPUT_ROWS % 16 == 0 || line + 16 * i < P::INPUT_ROWS) {
-          gint at = P::SIDE == 1 ? first + line + 16 * i : y * a.W + x;
+      for (int i = 0; i < (P::INPUT_ROWS + P::LINES - 1) / P::LINES; i++) {
+        if (P::INPUT_ROWS % P::LINES == 0 || line + P::LINES * i < P::INPUT_ROWS) {
+          gint at = P::SIDE == 1 ? first + line + P::LINES * i : y * a.W + x;
           bool inside =
               some
               && (P::SIDE == 1 ? at < a.H * a.W
                                : (unsigned) y < (unsigned) a.H && (unsigned) x < (unsigned) a.W);
 
-          copy_async (dst + 16 * i * ROW_BYTES, from + (inside ? at * a.c_in : 0), inside);
+          copy_async (dst + P::LINES * i * P::ROW_BYTES, from + (inside ? at * a.c_in : 0), inside);
         }
-        x += 16;
+        y += P::LINES / P::PITCH;
+        x += P::LINES % P::PITCH;
         if (x >= column - P::SIDE / 2 + P::PITCH) {
           x -= P::PITCH;
           y++;
@@ -122,11 +135,11 @@ template <typename P> struct Loader
     }
     if (++in_t == a.kt) {
       in_t = 0;
-      in_c += ROW_CHANNELS;
+      in_c += P::ROW_CHANNELS;
     }
   }
 
-  /* the weights of a step's taps for 64 channels */
+  /* the weights of a step's taps for a row's channels */
   __device__ __forceinline__ void
   load_weights (gint place)
   {
@@ -141,11 +154,12 @@ template <typename P> struct Loader
         gint at = (n + line) * taps + w_t * P::TAPS + w_tap + u;
 
 #pragma unroll
-        for (int i = 0; i < P::N / 16; i++) {
-          bool inside = some && n + line + 16 * i < a.channels;
+        for (int i = 0; i < (P::N + P::LINES - 1) / P::LINES; i++) {
+          bool inside = some && n + line + P::LINES * i < a.channels;
 
-          copy_async (dst + u * P::WEIGHT_BYTES + 16 * i * ROW_BYTES,
-              from + (inside ? (gint64) (at + 16 * i * taps) * a.c_in : 0), inside);
+          if (P::N % P::LINES == 0 || line + P::LINES * i < P::N)
+            copy_async (dst + u * P::WEIGHT_BYTES + P::LINES * i * P::ROW_BYTES,
+                from + (inside ? (gint64) (at + P::LINES * i * taps) * a.c_in : 0), inside);
         }
       }
     }
@@ -154,7 +168,7 @@ template <typename P> struct Loader
       w_tap = 0;
       if (++w_t == a.kt) {
         w_t = 0;
-        w_c += ROW_CHANNELS;
+        w_c += P::ROW_CHANNELS;
       }
     }
   }

@@ -8,7 +8,7 @@
 
 /* ----------------------------------------- 16-bit floats on the tensor cores */
 
-template <typename T_, int N_, int TAPS_> struct Plan : Tile<T_, N_, TAPS_>
+template <typename T_, int N_, int TAPS_, int ROW_ = 64> struct Plan : Tile<T_, N_, TAPS_, ROW_>
 {
   static constexpr int N = N_, TAPS = TAPS_;
   static constexpr int WARPS_N = N >= 64 ? 2 : 1, WARPS_M = 4 / WARPS_N;
@@ -24,7 +24,7 @@ template <typename T_, int N_, int TAPS_> struct Plan : Tile<T_, N_, TAPS_>
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
   static constexpr int BLOCKS = 2; /* of a multiprocessor */
 #else
-  static constexpr int BLOCKS = N == 64 || N == 16 ? 3 : 2;
+  static constexpr int BLOCKS = ROW_ == 32 ? (N == 16 ? 6 : 5) : N == 64 || N == 16 ? 3 : 2;
 #endif
 
   static_assert (N_TILES % 2 == 0 && N % 16 == 0);
@@ -47,7 +47,7 @@ add_16 (float (&sum)[P::M_TILES][P::N_TILES][4], const guint32 (&pixels)[P::M_TI
   for (int j = 0; j < P::N_TILES; j += 2) {
     guint32 w[4];
 
-    load_matrices (w, (weights ^ (k << 5)) + j * 8 * ROW_BYTES);
+    load_matrices (w, (weights ^ (k << 5)) + j * 8 * P::ROW_BYTES);
 #pragma unroll
     for (int i = 0; i < P::M_TILES; i++) {
       lf_mma_of<typename P::T> (sum[i][j], x[i], w[0], w[1]);
@@ -69,11 +69,11 @@ add_tap (
   for (int i = 0; i < P::M_TILES; i++) {
     guint32 r = line + i * P::PITCH;
 
-    pixels[i] = inputs + r * ROW_BYTES + (((r & 7) ^ half) << 4);
+    pixels[i] = inputs + r * P::ROW_BYTES + ((P::permutation (r) ^ half) << 4);
   }
-  if (count == ROW_CHANNELS / 16) {
+  if (count == P::ROW_CHANNELS / 16) {
 #pragma unroll
-    for (int k = 0; k < ROW_CHANNELS / 16; k++)
+    for (int k = 0; k < P::ROW_CHANNELS / 16; k++)
       add_16<P> (sum, pixels, weights, k);
   } else {
 #pragma unroll 1
@@ -111,13 +111,14 @@ __launch_bounds__ (THREADS, P::BLOCKS) conv_mma (const __grid_constant__ Conv a)
   extern __shared__ __align__ (1024) unsigned char memory[];
   const guint32 shared = (guint32) __cvta_generic_to_shared (memory);
   const gint lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  constexpr int ROW_CHANNELS = P::ROW_CHANNELS;
   const gint groups = (a.c_in + ROW_CHANNELS - 1) / ROW_CHANNELS * a.kt;
   const gint steps = groups * P::GROUP_STEPS;
   /* rows that this thread points at for its warp: a pixel, an output channel */
   const gint line = warp % P::WARPS_M * P::M_TILES * P::PITCH + lane % 16;
   const gint n = warp / P::WARPS_M * P::N_TILES * 8 + lane % 8 + lane / 16 * 8;
-  const guint32 weights =
-      shared + P::INPUTS * P::INPUT_BYTES + n * ROW_BYTES + (((lane % 8) ^ (lane / 8 % 2)) << 4);
+  const guint32 weights = shared + P::INPUTS * P::INPUT_BYTES + n * P::ROW_BYTES
+                          + ((P::permutation (n) ^ (lane / 8 % 2)) << 4);
   float sum[P::M_TILES][P::N_TILES][4] = {};
   Loader<P> l (a, shared, blockIdx.x / a.blocks, blockIdx.x % a.blocks);
   gint group = 0, in_group = 0, tap_line = 0, tap_column = 0;
@@ -187,6 +188,20 @@ run_mma (LfQueue *q, Conv a)
   LF_CUDA_LAUNCHED (q, "a convolution");
 }
 
+/* With few input channels more blocks fit a multiprocessor where rows are short. */
+template <typename T, int N, int TAPS>
+static void
+run_narrow (LfQueue *q, const Conv &a)
+{
+  if constexpr (TAPS == 9) {
+    if (a.c_in <= 32) {
+      run_mma<Plan<T, N, TAPS, 32>> (q, a);
+      return;
+    }
+  }
+  run_mma<Plan<T, N, TAPS>> (q, a);
+}
+
 static gint
 columns_in_all (gint channels, gint width)
 {
@@ -229,10 +244,10 @@ choose_columns (LfQueue *q, const Conv &a)
         run_mma<Plan<T, 48, TAPS>> (q, a);
       break;
     case 32:
-      run_mma<Plan<T, 32, TAPS>> (q, a);
+      run_narrow<T, 32, TAPS> (q, a);
       break;
     default:
-      run_mma<Plan<T, 16, TAPS>> (q, a);
+      run_narrow<T, 16, TAPS> (q, a);
   }
 }
 
