@@ -43,29 +43,10 @@ multiply_rs (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
   lf_wgmma_n64_rs (d, a, b);
 }
 
-/* A warpgroup's 64 queries. A thread has two rows of them: lane / 4 and that + 8 of its warp's
- * 16, in each of which 2 of every 8 columns. */
-#define LAZY 1
-#define EARLY 2
-#define POLY 4
-#define ALIKE 8
+/* What a consumer is made for. */
+#define LAZY 1  /* scores are weighed relative to an older maximum until they outgrow it */
+#define ALIKE 2 /* both warpgroups have the same keys, and know how many */
 #define GROWTH 8.0f
-
-/* 2^x without the unit that has but 16 results a cycle; to 1e-4. */
-__device__ __forceinline__ float
-exp2_by_products (float x)
-{
-  const float round = 12582912.0f; /* 1.5 2^23: sums with it have no fraction */
-  float whole, part, p;
-
-  x = fmaxf (x, -126);
-  whole = x + round;
-  part = x - (whole - round);
-  p = fmaf (0.05517167f, part, 0.24261112f);
-  p = fmaf (p, part, 0.69326099f);
-  p = fmaf (p, part, 0.99992807f);
-  return __int_as_float (__float_as_int (p) + (__float_as_int (whole) << 23));
-}
 
 /* Nothing that reads sums may come before, as far as the compiler is concerned. */
 template <int N>
@@ -77,6 +58,8 @@ settle (float (&sum)[N])
     asm volatile("" : "+f"(sum[i])::"memory");
 }
 
+/* A warpgroup's 64 queries. A thread has two rows of them: lane / 4 and that + 8 of its warp's
+ * 16, in each of which 2 of every 8 columns. */
 template <int D, int BK, int V> struct Consumer
 {
   Shared<D, BK> *s;
@@ -203,17 +186,11 @@ template <int D, int BK, int V> struct Consumer
 #pragma unroll
     for (int i = 0; i < 8; i++) {
       const int r = i / 2 % 2;
-      const float x = fmaf (score[k * 8 + i], scale, -base[r]);
-      const float w = (V & POLY) && i % 4 == 1 ? exp2_by_products (x) : lf_exp2 (x);
+      const float w = lf_exp2 (fmaf (score[k * 8 + i], scale, -base[r]));
 
       score[k * 8 + i] = w;
       sum[r] += w;
     }
-  }
-
-  __device__ __forceinline__ void
-  take_weights (const float (&score)[BK / 2], int k)
-  {
 #pragma unroll
     for (int i = 0; i < 4; i++)
       weights[k][i] = lf_pack_bf16 (score[k * 8 + i * 2], score[k * 8 + i * 2 + 1]);
@@ -261,47 +238,24 @@ template <int D, int BK, int V> struct Consumer
     settle (score);
     release (&s->keys_free[stage]);
     mask (score, valid);
-    if constexpr (V & LAZY) {
-      const bool holds = base_holds (score);
+    const bool holds = V & LAZY ? base_holds (score) : false;
 
-      /* touching the sums while they are being added to would serialise everything */
-      if (PENDING) {
-        lf_wgmma_wait<0> ();
-        settle (out);
-        release (&s->values_free[pending]);
-      }
-      if (!holds) {
-        find_base (score, rescale);
-        scale_out (rescale);
-      }
-    } else {
+    if (!(V & LAZY))
       find_base (score, rescale);
-      if constexpr (PENDING && V & EARLY) {
-        lf_wgmma_wait<0> ();
-        settle (out);
-        release (&s->values_free[pending]);
-      }
+    /* touching the sums while they are being added to would serialise everything */
+    if (PENDING) {
+      lf_wgmma_wait<0> ();
+      settle (out);
+      release (&s->values_free[pending]);
+    }
+    if (V & LAZY && !holds) {
+      find_base (score, rescale);
+      scale_out (rescale);
     }
     const float base[2] = {maximum[0] * scale, maximum[1] * scale};
-    if constexpr (V & EARLY) {
 #pragma unroll
-      for (int k = 0; k < BK / 16; k++) {
-        weigh_8 (score, k, base);
-        take_weights (score, k);
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < BK / 16; k++)
-        weigh_8 (score, k, base);
-      if (PENDING) {
-        lf_wgmma_wait<0> ();
-        settle (out);
-        release (&s->values_free[pending]);
-      }
-#pragma unroll
-      for (int k = 0; k < BK / 16; k++)
-        take_weights (score, k);
-    }
+    for (int k = 0; k < BK / 16; k++)
+      weigh_8 (score, k, base);
     if (!(V & LAZY))
       scale_out (rescale);
     pending = values % STAGES;
@@ -663,33 +617,15 @@ template <int D, int BK>
 static gboolean
 launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
 {
-  const char *wanted = g_getenv ("LIGHTFORCE_ATTENTION");
-  gint v = wanted ? atoi (wanted) : LAZY | EARLY | ALIKE;
+  const char *lazy = g_getenv ("LIGHTFORCE_ATTENTION");
 
   if (a->list && a->block_q != ROWS)
-    v &= EARLY | POLY;
-#define VARIANT(x)                                                                                 \
-  case x:                                                                                          \
-    return launch_as<D, BK, x> (q, f, a);
+    return launch_as<D, BK, 0> (q, f, a);
   if constexpr (D == 128 && BK == 128) {
-    switch (v) {
-      VARIANT (0)
-      VARIANT (2)
-      VARIANT (6)
-      VARIANT (8)
-      VARIANT (10)
-      VARIANT (11)
-      VARIANT (14)
-      default:
-        break;
-    }
-  } else {
-    switch (v & ALIKE) {
-      VARIANT (0)
-      VARIANT (8)
-    }
+    if (!lazy || atoi (lazy) != 10)
+      return launch_as<D, BK, ALIKE | LAZY> (q, f, a);
   }
-  return FALSE;
+  return launch_as<D, BK, ALIKE> (q, f, a);
 }
 
 gboolean
