@@ -44,8 +44,9 @@ multiply_rs (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
 }
 
 /* What a consumer is made for. */
-#define LAZY 1  /* scores are weighed relative to an older maximum until they outgrow it */
-#define ALIKE 2 /* both warpgroups have the same keys, and know how many */
+#define LAZY 1   /* scores are weighed relative to an older maximum until they outgrow it */
+#define ALIKE 2  /* both warpgroups have the same keys, and know how many */
+#define BIASED 4 /* the last key's score has something added */
 #define GROWTH 8.0f
 
 /* Nothing that reads sums may come before, as far as the compiler is concerned. */
@@ -69,6 +70,7 @@ template <int D, int BK, int V> struct Consumer
   int pending;           /* the stage whose values are still to be added, or -1 */
   int pending_parity;
   float scale; /* 1 / sqrt (d) / ln 2 */
+  float bias;  /* of the last key, as scores are before they are scaled */
   float out[D / 2], maximum[2], sum[2];
   int limit[2]; /* bits of the score that is too large for the base, or INT_MIN */
   uint32_t weights[BK / 16][4];
@@ -128,6 +130,15 @@ template <int D, int BK, int V> struct Consumer
         if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= valid)
           score[i] = -CUDART_INF_F;
     }
+  }
+
+  __device__ __forceinline__ void
+  add_bias (float (&score)[BK / 2], int valid)
+  {
+#pragma unroll
+    for (int i = 0; i < BK / 2; i++)
+      if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 == valid - 1)
+        score[i] += bias;
   }
 
   /* Row r's largest score among this thread's. */
@@ -216,10 +227,10 @@ template <int D, int BK, int V> struct Consumer
       out[i] = 0;
   }
 
-  /* One block of keys, after which its values are pending. */
+  /* One block of keys, after which its values are pending. `last`: none come behind it. */
   template <bool PENDING>
   __device__ __forceinline__ void
-  step (int stage, int valid)
+  step (int stage, int valid, bool last)
   {
     float score[BK / 2], rescale[2];
 
@@ -238,6 +249,8 @@ template <int D, int BK, int V> struct Consumer
     settle (score);
     release (&s->keys_free[stage]);
     mask (score, valid);
+    if (V & BIASED && last)
+      add_bias (score, valid);
     const bool holds = V & LAZY ? base_holds (score) : false;
 
     if (!(V & LAZY))
@@ -293,16 +306,16 @@ template <int D, int BK, int V> struct Consumer
     return whole ? BK : take_item (keys % STAGES) / 8;
   }
 
-  /* `count` key blocks, every one of which this warpgroup wants. */
+  /* `count` key blocks, every one of which this warpgroup wants. `ends`: they are the last. */
   __device__ __forceinline__ void
-  consume_all (int count, bool whole)
+  consume_all (int count, bool whole, bool ends)
   {
     int valid = await_keys (whole);
 
-    step<false> (keys % STAGES, valid);
+    step<false> (keys % STAGES, valid, ends && count == 1);
     for (keys++, values++; --count > 0; keys++, values++) {
       valid = await_keys (whole);
-      step<true> (keys % STAGES, valid);
+      step<true> (keys % STAGES, valid, ends && count == 1);
     }
     finish ();
   }
@@ -322,9 +335,9 @@ template <int D, int BK, int V> struct Consumer
       }
       if (item >> wg & 1) {
         if (pending >= 0)
-          step<true> (stage, item / 8);
+          step<true> (stage, item / 8, false);
         else
-          step<false> (stage, item / 8);
+          step<false> (stage, item / 8, false);
       } else {
         my_turn ();
         your_turn ();
@@ -419,6 +432,7 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
   consumer.wg = wg;
   consumer.keys = consumer.values = 0;
   consumer.scale = rsqrtf ((float) D) * 1.44269504088896341f;
+  consumer.bias = a->last_bias * sqrtf ((float) D);
   if (wg == 1)
     consumer.your_turn ();
   for (; seg.advance (c); segment++) {
@@ -428,7 +442,8 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
     consumer.q = s->q[stage];
     lf_barrier_wait (&s->q_full[stage], segment / STAGES % 2);
     if constexpr (V & ALIKE)
-      consumer.consume_all (seg.count ? seg.count : c.steps, a->n % BK == 0);
+      consumer.consume_all (seg.count ? seg.count : c.steps, a->n % BK == 0,
+          seg.count == 0 || seg.first + seg.count == c.steps);
     else
       consumer.consume ();
     if (seg.part < 0)
@@ -621,6 +636,10 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
 
   if (a->list && a->block_q != ROWS)
     return launch_as<D, BK, 0> (q, f, a);
+  if constexpr (BK == 128) {
+    if (a->last_bias != 0)
+      return launch_as<D, BK, ALIKE | BIASED> (q, f, a);
+  }
   if constexpr (D == 128 && BK == 128) {
     if (!lazy || atoi (lazy) != 10)
       return launch_as<D, BK, ALIKE | LAZY> (q, f, a);
@@ -634,7 +653,7 @@ lf_cuda_attention_sm90 (LfQueue *q, const LfCudaAttention *a)
   EncodeFunc f;
   gint block_k = a->list ? a->block_k : 128;
 
-  if (q->device->capability != 90 || (a->d != 64 && a->d != 128) || a->last_bias != 0
+  if (q->device->capability != 90 || (a->d != 64 && a->d != 128)
       || (a->list && a->block_q != 64 && a->block_q != 128) || (block_k != 64 && block_k != 128)
       || ((guintptr) a->q | (guintptr) a->keys | (guintptr) a->values | (guintptr) a->y) % 16
       || !(f = find_encode ()))
