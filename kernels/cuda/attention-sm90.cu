@@ -502,8 +502,8 @@ __launch_bounds__ (JOIN_THREADS) join_kernel (
   lf_kernel_begin ();
   const int i = blockIdx.x + 1, at = blockIdx.y * JOIN_THREADS + threadIdx.x;
   const int row = at / (D / 4), column = at % (D / 4) * 4, C = a.heads * D;
-  const gint64 border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
-  const gint64 begin = border / c.steps * c.steps, end = begin + c.steps;
+  const int border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
+  const int begin = border / c.steps * c.steps, end = begin + c.steps;
   const int unit = c.whole + border / c.steps;
   const gint64 token = (gint64) (unit % c.tiles) * ROWS + row;
   const float scale = rsqrtf ((float) D) * 1.44269504088896341f;
@@ -512,8 +512,8 @@ __launch_bounds__ (JOIN_THREADS) join_kernel (
 
   if (border == begin || before > begin || token >= a.L)
     return;
-  for (gint64 k = i - 1, from = before; k < grid && from < end; k++) {
-    const gint64 next = share_begin (c, k + 1, grid);
+  for (int k = i - 1, from = before; k < grid && from < end; k++) {
+    const int next = share_begin (c, k + 1, grid);
 
     if (next > from) { /* else it had nothing to do */
       const float *part = c.part + (gsize) (2 * k + (from < begin)) * PART<D>;
@@ -589,7 +589,7 @@ make_schedule (const LfCudaAttention *a, gint block_k, gint *grid)
   c.tiles = lf_cuda_blocks (a->L, ROWS);
   c.total = c.whole = c.tiles * a->heads;
   c.steps = a->list ? a->count : a->visible * (gint) lf_cuda_blocks (a->n, block_k);
-  if (even && c.steps >= MIN_CUT_STEPS)
+  if (even && c.steps >= MIN_CUT_STEPS && (gint64) c.steps * *grid * *grid <= G_MAXINT)
     c.whole = c.total / *grid * *grid;
   else
     *grid = MIN (*grid, c.total);
