@@ -422,8 +422,7 @@ prepare_device (LfCudaDevice *device, const struct cudaDeviceProp *p, GError **e
   device->processors = p->multiProcessorCount;
   device->shared_limit = p->sharedMemPerBlockOptin;
   device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
-  device->chains =
-      !g_getenv ("LIGHTFORCE_CUDA_UNCHAINED") && device->capability >= 90 && lf_cuda_code_waits ();
+  device->chains = device->capability >= 90 && lf_cuda_code_waits ();
   g_info ("%s, compute capability %d.%d, %.1f GiB", p->name, p->major, p->minor,
       p->totalGlobalMem / 1073741824.0);
   return lf_cuda_lt_open (device, error);
