@@ -31,14 +31,15 @@ template <typename T_, int N_, int TAPS_> struct Plan : Tile<T_, N_, TAPS_>
 #define PLACES_8(i)                                                                                \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),      \
       "+f"(d[i + 6]), "+f"(d[i + 7])
-#define OPERANDS_64 PLACES_8 (0), PLACES_8 (8), PLACES_8 (16), PLACES_8 (24)
+#define OPERANDS_48 PLACES_8 (0), PLACES_8 (8), PLACES_8 (16)
+#define OPERANDS_64 OPERANDS_48, PLACES_8 (24)
 #define OPERANDS_96 OPERANDS_64, PLACES_8 (32), PLACES_8 (40)
 #define OPERANDS_128 OPERANDS_96, PLACES_8 (48), PLACES_8 (56)
-#define SUMS_64                                                                                    \
+#define SUMS_48                                                                                    \
   "%0, %1, %2, %3, %4, %5, %6, %7, "                                                               \
   "%8, %9, %10, %11, %12, %13, %14, %15, "                                                         \
-  "%16, %17, %18, %19, %20, %21, %22, %23, "                                                       \
-  "%24, %25, %26, %27, %28, %29, %30, %31"
+  "%16, %17, %18, %19, %20, %21, %22, %23"
+#define SUMS_64 SUMS_48 ", %24, %25, %26, %27, %28, %29, %30, %31"
 #define SUMS_96                                                                                    \
   SUMS_64 ", %32, %33, %34, %35, %36, %37, %38, %39"                                               \
           ", %40, %41, %42, %43, %44, %45, %46, %47"
@@ -97,6 +98,18 @@ multiply (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
+/* d (64, 48) += a b^T for 16 of the inner dimension, a in registers, b K-major */
+template <typename T>
+__device__ __forceinline__ void
+multiply (float (&d)[24], const uint32_t (&a)[4], uint64_t b)
+{
+  static_assert (std::is_same_v<T, LfBf16>);
+  asm volatile("wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 {" SUMS_48
+               "}, {%24, %25, %26, %27}, %28, 1, 1, 1, 0;\n"
+               : OPERANDS_48
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 /* Adds COUNT times 16 input channels of a tap, from number k of the row on. `pixels`: this thread's
  * row of each half. They are at work when it returns. */
 template <typename P, int COUNT>
@@ -145,7 +158,7 @@ spread_sums (const float (&sum)[HALVES][P::N / 2], float *out)
 
 template <typename P>
 static __global__ void
-__launch_bounds__ (THREADS, 2) conv_wgmma (const __grid_constant__ Conv a)
+__launch_bounds__ (THREADS, P::N == 48 ? 3 : 2) conv_wgmma (const __grid_constant__ Conv a)
 {
   lf_kernel_begin ();
   extern __shared__ unsigned char raw[];
@@ -194,6 +207,8 @@ __launch_bounds__ (THREADS, 2) conv_wgmma (const __grid_constant__ Conv a)
       add_channels<P, 4> (sum, pixels, weights, 0);
     } else if (left == ROW_CHANNELS / 2) {
       add_channels<P, 2> (sum, pixels, weights, 0);
+    } else if (P::N == 48 && left == 48) {
+      add_channels<P, 3> (sum, pixels, weights, 0);
     } else {
 #pragma unroll 1
       for (int k = 0; k < (left + 15) / 16; k++)
@@ -255,6 +270,15 @@ choose_columns (LfQueue *q, const Conv &a, gint columns)
     case 64:
       a.kh == 3 ? run_wgmma<T, 64, 9> (q, a) : run_wgmma<T, 64, 1> (q, a);
       return TRUE;
+    case 48:
+      /* half floats have no such blocks */
+      if constexpr (std::is_same_v<T, LfBf16>) {
+        if (a.kh == 3) {
+          run_wgmma<T, 48, 9> (q, a);
+          return TRUE;
+        }
+      }
+      return FALSE;
     default:
       return FALSE;
   }
