@@ -338,17 +338,15 @@ block_sum_2 (float a, float b, float2 *shared)
   return make_float2 (lf_warp_sum (s.x), lf_warp_sum (s.y));
 }
 
-/* N values of a token from channel c on: queries q and keys k come in as they are. */
+/* N values of a token from channel c on: queries q and keys k come in as they are; of_q, of_k are
+ * the norms' weights. */
 template <int N, typename T>
 __device__ __forceinline__ void
-finish_qk (const LfQkNormRope &a, const Angles &angles, float (&q)[N], float (&k)[N], float2 inv,
-    gsize query, gsize key, int c)
+finish_qk (const LfQkNormRope &a, const Angles &angles, float (&q)[N], float (&k)[N],
+    const float (&of_q)[N], const float (&of_k)[N], float2 inv, gsize query, gsize key, int c)
 {
-  float of_q[N], of_k[N];
   int pair = c % a.d / 2;
 
-  load_weights (of_q, a.norm_q + c);
-  load_weights (of_k, a.norm_k + c);
 #pragma unroll
   for (int i = 0; i < N; i++) {
     q[i] = q[i] * inv.x * of_q[i];
@@ -380,7 +378,7 @@ static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope
   const T *x = (const T *) a.qkv + row * 3 * C;
   Angles angles = token_angles (a.rope, frame, token);
   LfPack<T> q[PACKS], k[PACKS], v[PACKS];
-  float squares_q = 0, squares_k = 0;
+  float squares_q = 0, squares_k = 0, of_q[N], of_k[N];
   float2 inv;
 
 #pragma unroll
@@ -393,31 +391,46 @@ static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope
       v[i] = lf_load_pack (x + 2 * C + p * N);
     }
   }
+  /* on their way while sums are taken, where there is room for them */
+  if (PACKS == 1 && threadIdx.x < packs) {
+    load_weights (of_q, a.norm_q + threadIdx.x * N);
+    load_weights (of_k, a.norm_k + threadIdx.x * N);
+  }
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (threadIdx.x + i * blockDim.x < packs)
 #pragma unroll
       for (int j = 0; j < N; j++) {
-        float of_q = lf_load (&q[i].value[j]), of_k = lf_load (&k[i].value[j]);
+        float q_j = lf_load (&q[i].value[j]), k_j = lf_load (&k[i].value[j]);
 
-        squares_q += of_q * of_q;
-        squares_k += of_k * of_k;
+        squares_q += q_j * q_j;
+        squares_k += k_j * k_j;
       }
+#pragma unroll
+  for (int i = 0; i < PACKS; i++) {
+    int p = threadIdx.x + i * blockDim.x;
+
+    if (p < packs)
+      lf_store_pack ((T *) a.values + key + p * N, v[i]);
+  }
   inv = inverse_rms (block_sum_2 (squares_q, squares_k, shared), C, a.eps);
 #pragma unroll
   for (int i = 0; i < PACKS; i++) {
     int c = (threadIdx.x + i * blockDim.x) * N;
-    float of_q[N], of_k[N];
+    float q_i[N], k_i[N];
 
     if (c >= C)
       break;
+    if (PACKS > 1) {
+      load_weights (of_q, a.norm_q + c);
+      load_weights (of_k, a.norm_k + c);
+    }
 #pragma unroll
     for (int j = 0; j < N; j++) {
-      of_q[j] = lf_load (&q[i].value[j]);
-      of_k[j] = lf_load (&k[i].value[j]);
+      q_i[j] = lf_load (&q[i].value[j]);
+      k_i[j] = lf_load (&k[i].value[j]);
     }
-    lf_store_pack ((T *) a.values + key + c, v[i]);
-    finish_qk<N, T> (a, angles, of_q, of_k, inv, row * C, key, c);
+    finish_qk<N, T> (a, angles, q_i, k_i, of_q, of_k, inv, row * C, key, c);
   }
 }
 
@@ -444,11 +457,13 @@ qk_norm_rope_pairs (LfQkNormRope a)
   }
   inv = inverse_rms (block_sum_2 (squares_q, squares_k, shared), C, a.eps);
   for (int c = 2 * threadIdx.x; c < C; c += 2 * blockDim.x) {
-    float of_q[2], of_k[2];
+    float q_c[2], k_c[2], of_q[2], of_k[2];
 
-    lf_load_values (of_q, q + c);
-    lf_load_values (of_k, k + c);
-    finish_qk<2, T> (a, angles, of_q, of_k, inv, row * C, key, c);
+    lf_load_values (q_c, q + c);
+    lf_load_values (k_c, k + c);
+    load_weights (of_q, a.norm_q + c);
+    load_weights (of_k, a.norm_k + c);
+    finish_qk<2, T> (a, angles, q_c, k_c, of_q, of_k, inv, row * C, key, c);
   }
 }
 
