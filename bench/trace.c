@@ -184,6 +184,15 @@ write_file (const char *path, const GArray *activities, GError **error)
   return TRUE;
 }
 
+void
+bench_trace_forget (void)
+{
+  cupti.ActivityFlushAll (CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+  g_mutex_lock (&cupti.lock);
+  g_array_set_size (cupti.activities, 0);
+  g_mutex_unlock (&cupti.lock);
+}
+
 gboolean
 bench_trace_stop (const char *path, BenchTrace *trace, GError **error)
 {
@@ -212,6 +221,11 @@ bench_trace_start (GError **error)
   g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
       "--trace needs a build with CUDA and its CUPTI headers");
   return FALSE;
+}
+
+void
+bench_trace_forget (void)
+{
 }
 
 gboolean
