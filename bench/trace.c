@@ -69,8 +69,10 @@ add_record (const CUpti_Activity *record)
         copy->start, copy->end, copy->streamId);
   } else if (record->kind == CUPTI_ACTIVITY_KIND_MEMSET) {
     const CUpti_ActivityMemset4 *fill = (const CUpti_ActivityMemset4 *) record;
+    char name[64];
 
-    add ("fill", fill->start, fill->end, fill->streamId);
+    g_snprintf (name, sizeof (name), "fill of %" G_GUINT64_FORMAT " bytes", (guint64) fill->bytes);
+    add (name, fill->start, fill->end, fill->streamId);
   } else if (record->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) {
     const CUpti_ActivityKernel10 *kernel = (const CUpti_ActivityKernel10 *) record;
 
