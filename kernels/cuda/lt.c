@@ -303,14 +303,16 @@ ask (Plan *plan, const LfLtProduct *p)
   ask_for (plan, WORKSPACE_BYTES, CANDIDATES);
 }
 
+/* What needs no workspace gets none: there is nothing to clear then. */
 static cublasStatus_t
 run (LfQueue *q, const Plan *plan, const LfLtProduct *p, gint i, void *workspace)
 {
   static const float one = 1, zero = 0;
+  gboolean needed = plan->results[i].workspaceSize > 0;
 
   return plan->lt->Matmul (plan->lt->handle, plan->desc, &one, p->w->weight, plan->a, p->x, plan->b,
-      &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, workspace, WORKSPACE_BYTES,
-      q->stream);
+      &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, needed ? workspace : NULL,
+      needed ? WORKSPACE_BYTES : 0, q->stream);
 }
 
 /* Times the candidates where the product is large. */
