@@ -9,7 +9,7 @@
 
 /* ----------------------------------------------------------------- pooling */
 
-#define POOL_WARPS 8 /* rows that a block reads at once */
+#define POOL_WARPS 16 /* rows that a block reads at once: few rounds, for memory is far */
 
 typedef struct
 {
