@@ -264,10 +264,11 @@ make_profile (const Bench *b, GError **error)
   return ok;
 }
 
-/* One more video, with the GPU watched from outside. */
+/* One more video, with the GPU watched from outside; a chunk before it lets the watching start. */
 static gboolean
 make_trace (const Bench *b, GError **error)
 {
+  g_autoptr (LfChunk) chunk = NULL;
   BenchVideo video = {0};
   gboolean ok;
 
@@ -275,7 +276,9 @@ make_trace (const Bench *b, GError **error)
     return TRUE;
   if (!bench_trace_start (error))
     return FALSE;
-  ok = make_video (b, &video, NULL, error);
+  chunk = next (b, error);
+  bench_trace_forget ();
+  ok = chunk && make_video (b, &video, NULL, error);
   g_free (video.chunks);
   return bench_trace_stop (b->options->trace, &b->result->trace, ok ? error : NULL) && ok;
 }

@@ -69,8 +69,10 @@ add_record (const CUpti_Activity *record)
         copy->start, copy->end, copy->streamId);
   } else if (record->kind == CUPTI_ACTIVITY_KIND_MEMSET) {
     const CUpti_ActivityMemset4 *fill = (const CUpti_ActivityMemset4 *) record;
+    char name[64];
 
-    add ("fill", fill->start, fill->end, fill->streamId);
+    g_snprintf (name, sizeof (name), "fill of %" G_GUINT64_FORMAT " bytes", (guint64) fill->bytes);
+    add (name, fill->start, fill->end, fill->streamId);
   } else if (record->kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) {
     const CUpti_ActivityKernel10 *kernel = (const CUpti_ActivityKernel10 *) record;
 
@@ -184,6 +186,15 @@ write_file (const char *path, const GArray *activities, GError **error)
   return TRUE;
 }
 
+void
+bench_trace_forget (void)
+{
+  cupti.ActivityFlushAll (CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
+  g_mutex_lock (&cupti.lock);
+  g_array_set_size (cupti.activities, 0);
+  g_mutex_unlock (&cupti.lock);
+}
+
 gboolean
 bench_trace_stop (const char *path, BenchTrace *trace, GError **error)
 {
@@ -212,6 +223,11 @@ bench_trace_start (GError **error)
   g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
       "--trace needs a build with CUDA and its CUPTI headers");
   return FALSE;
+}
+
+void
+bench_trace_forget (void)
+{
 }
 
 gboolean

@@ -11,6 +11,7 @@
 /* Latents go through the layers together as long as this is enough for the buffers. */
 #define BUFFERS_BYTES ((gsize) 1 << 30)
 #define ZEROS_BYTES ((gsize) 1 << 20)
+#define MAX_RESET_BYTES ((gsize) 16 << 20) /* at once: a GPU's cache holds as much */
 #define MAX_CHANNELS 65536
 #define MAX_PIXELS (1 << 26) /* of a picture: all the numbers of one fit an int */
 
@@ -369,9 +370,13 @@ lf_decoder_state_reset (LfDecoderState *state, LfQueue *q)
   const LfBackendOps *ops = state->decoder->backend->ops;
   guint8 *begin = state->zeros + ZEROS_BYTES;
   guint8 *end = (guint8 *) state->histories_mem + state->histories_bytes;
+  gsize part;
 
-  for (; begin < end; begin += ZEROS_BYTES)
-    ops->copy (q, begin, state->zeros, MIN (ZEROS_BYTES, (gsize) (end - begin)));
+  /* what is zero already makes more so */
+  for (; begin < end; begin += part) {
+    part = MIN (MIN ((gsize) (begin - state->zeros), MAX_RESET_BYTES), (gsize) (end - begin));
+    ops->copy (q, begin, state->zeros, part);
+  }
   state->first = TRUE;
 }
 

@@ -172,8 +172,16 @@ encode (
   if (n < 0 || !lf_model_encode (model, s->q, ids, n, embedding, cancellable, error))
     return -1;
   if (n < text_len) {
-    zeros = g_malloc0 ((text_len - n) * row);
-    ops->upload (s->q, (guint8 *) embedding + n * row, zeros, (text_len - n) * row);
+    /* a row of zeros from here, then twice as many by each copy: much less than all from here */
+    guint8 *padding = (guint8 *) embedding + n * row;
+    gsize bytes = (text_len - n) * row, done, part;
+
+    zeros = g_malloc0 (row);
+    ops->upload (s->q, padding, zeros, row);
+    for (done = row; done < bytes; done += part) {
+      part = MIN (done, bytes - done);
+      ops->copy (s->q, padding + done, padding, part);
+    }
   }
   ops->mark (s->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
   s->stats.text_us += g_get_monotonic_time () - start;

@@ -207,6 +207,7 @@ template <int D, int ROWS>
 static __global__ void
 __launch_bounds__ (ROWS * 2) attention_kernel (const __grid_constant__ LfCudaAttention a)
 {
+  lf_kernel_begin ();
   extern __shared__ guint8 raw[];
   Shared<D, ROWS> *s = reinterpret_cast<Shared<D, ROWS> *> (raw);
   const int PIECES = D / 8;
@@ -268,7 +269,7 @@ launch (LfQueue *q, LfCudaAttention a)
           "attention"))
     return FALSE;
   dim3 grid (a.q_blocks * lf_cuda_blocks (a.block_q, ROWS), a.heads);
-  attention_kernel<D, ROWS><<<grid, ROWS * 2, bytes, q->stream>>> (a);
+  lf_cuda_launch (q, attention_kernel<D, ROWS>, grid, ROWS * 2, bytes, a);
   LF_CUDA_LAUNCHED (q, "attention");
   return TRUE;
 }

@@ -43,38 +43,61 @@ multiply_rs (float (&d)[32], const uint32_t (&a)[4], uint64_t b)
   lf_wgmma_n64_rs (d, a, b);
 }
 
+/* What a consumer is made for. */
+#define LAZY 1   /* scores are weighed relative to an older maximum until they outgrow it */
+#define ALIKE 2  /* both warpgroups have the same keys, and know how many */
+#define BIASED 4 /* the last key's score has something added */
+#define GROWTH 8.0f
+
+/* Nothing that reads sums may come before, as far as the compiler is concerned. */
+template <int N>
+__device__ __forceinline__ void
+settle (float (&sum)[N])
+{
+#pragma unroll
+  for (int i = 0; i < N; i++)
+    asm volatile("" : "+f"(sum[i])::"memory");
+}
+
 /* A warpgroup's 64 queries. A thread has two rows of them: lane / 4 and that + 8 of its warp's
  * 16, in each of which 2 of every 8 columns. */
-template <int D, int BK> struct Consumer
+template <int D, int BK, int V> struct Consumer
 {
   Shared<D, BK> *s;
   LfBf16 (*q)[ROWS][PANEL]; /* this tile's queries, (D / PANEL) of them */
-  int wg, keys, values;     /* counts of what came */
-  int pending;              /* the stage whose values are still to be added, or -1 */
+  int wg;
+  unsigned keys, values; /* counts of what came */
+  int pending;           /* the stage whose values are still to be added, or -1 */
   int pending_parity;
   float scale; /* 1 / sqrt (d) / ln 2 */
+  float bias;  /* of the last key, as scores are before they are scaled */
   float out[D / 2], maximum[2], sum[2];
+  int limit[2]; /* bits of the score that is too large for the base, or INT_MIN */
   uint32_t weights[BK / 16][4];
 
   __device__ __forceinline__ void
   issue_scores (float (&score)[BK / 2], int stage)
   {
+    const uint64_t of_q = lf_tile_descriptor (&q[0][wg * 64][0], 16, 1024);
+    const uint64_t of_keys = lf_tile_descriptor (s->keys[stage], 16, 1024);
+
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
-      const int panel = k / 4, step = k % 4 * 16;
+      const int panel = k / 4, column = k % 4 * 16;
 
-      multiply_ss (score, lf_tile_descriptor (&q[panel][wg * 64][step], 16, 1024),
-          lf_tile_descriptor (&s->keys[stage][panel][0][step], 16, 1024), k > 0);
+      multiply_ss (score, lf_descriptor_at (of_q, (panel * ROWS * PANEL + column) * 2),
+          lf_descriptor_at (of_keys, (panel * BK * PANEL + column) * 2), k > 0);
     }
   }
 
   __device__ __forceinline__ void
   issue_values (int stage)
   {
+    const uint64_t of_values = lf_tile_descriptor (s->values[stage], BK * 128, 1024);
+
 #pragma unroll
     for (int k = 0; k < BK / 16; k++)
-      multiply_rs (
-          out, weights[k], lf_tile_descriptor (&s->values[stage][0][k * 16][0], BK * 128, 1024));
+      multiply_rs (out, weights[k], lf_descriptor_at (of_values, k * 16 * PANEL * 2));
   }
 
   __device__ __forceinline__ void
@@ -97,9 +120,9 @@ template <int D, int BK> struct Consumer
     lf_named_arrive (2 - wg, 2 * GROUP);
   }
 
-  /* Scores to weights relative to the new maximum; `rescale` is for what was summed before. */
+  /* Keys behind the frame's end have no weight. */
   __device__ __forceinline__ void
-  softmax (float (&score)[BK / 2], int valid, float (&rescale)[2])
+  mask (float (&score)[BK / 2], int valid)
   {
     if (valid < BK) {
 #pragma unroll
@@ -107,40 +130,86 @@ template <int D, int BK> struct Consumer
         if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 >= valid)
           score[i] = -CUDART_INF_F;
     }
+  }
+
+  __device__ __forceinline__ void
+  add_bias (float (&score)[BK / 2], int valid)
+  {
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      float most = maximum[r], total = 0, base;
+    for (int i = 0; i < BK / 2; i++)
+      if (i / 4 * 8 + threadIdx.x % 4 * 2 + i % 2 == valid - 1)
+        score[i] += bias;
+  }
+
+  /* Row r's largest score among this thread's. */
+  __device__ __forceinline__ float
+  largest (const float (&score)[BK / 2], int r)
+  {
+    float most = -CUDART_INF_F;
 
 #pragma unroll
-      for (int i = 0; i < BK / 8; i++)
-        most = fmaxf (most, fmaxf (score[i * 4 + r * 2], score[i * 4 + r * 2 + 1]));
+    for (int i = 0; i < BK / 8; i++)
+      most = fmaxf (most, fmaxf (score[i * 4 + r * 2], score[i * 4 + r * 2 + 1]));
+    return most;
+  }
+
+  /* Whether no row's scores have outgrown what they are weighed relative to by much; the same for
+   * all of a warp. Floats above a positive one are in the order of their bits, and three integers
+   * are compared at once. */
+  __device__ __forceinline__ bool
+  base_holds (const float (&score)[BK / 2])
+  {
+    int most[4] = {INT_MIN, INT_MIN, INT_MIN, INT_MIN}; /* two of each row */
+
+#pragma unroll
+    for (int i = 0; i < BK / 8; i++)
+#pragma unroll
+      for (int r = 0; r < 2; r++)
+        most[i % 2 * 2 + r] = __vimax3_s32 (most[i % 2 * 2 + r],
+            __float_as_int (score[i * 4 + r * 2]), __float_as_int (score[i * 4 + r * 2 + 1]));
+    return __all_sync (
+        0xffffffffu, (max (most[0], most[2]) < limit[0]) & (max (most[1], most[3]) < limit[1]));
+  }
+
+  /* Scores are weighed relative to the largest so far; `rescale` is for what was summed before. */
+  __device__ __forceinline__ void
+  find_base (const float (&score)[BK / 2], float (&rescale)[2])
+  {
+    const float growth = GROWTH / scale;
+
+#pragma unroll
+    for (int r = 0; r < 2; r++) {
+      float most = fmaxf (maximum[r], largest (score, r));
+
       most = fmaxf (most, __shfl_xor_sync (0xffffffffu, most, 1));
       most = fmaxf (most, __shfl_xor_sync (0xffffffffu, most, 2));
       rescale[r] = lf_exp2 ((maximum[r] - most) * scale);
       maximum[r] = most;
-      base = most * scale;
-#pragma unroll
-      for (int i = 0; i < BK / 8; i++) {
-#pragma unroll
-        for (int c = 0; c < 2; c++) {
-          float w = lf_exp2 (fmaf (score[i * 4 + r * 2 + c], scale, -base));
-
-          score[i * 4 + r * 2 + c] = w;
-          total += w;
-        }
-      }
-      sum[r] = sum[r] * rescale[r] + total;
+      limit[r] = most + growth > 0 ? __float_as_int (most + growth) : INT_MIN;
+      sum[r] *= rescale[r];
     }
   }
 
+  /* Eight scores, of two rows, to weights. */
   __device__ __forceinline__ void
-  take_weights (const float (&score)[BK / 2], const float (&rescale)[2])
+  weigh_8 (float (&score)[BK / 2], int k, const float (&base)[2])
   {
 #pragma unroll
-    for (int k = 0; k < BK / 16; k++)
+    for (int i = 0; i < 8; i++) {
+      const int r = i / 2 % 2;
+      const float w = lf_exp2 (fmaf (score[k * 8 + i], scale, -base[r]));
+
+      score[k * 8 + i] = w;
+      sum[r] += w;
+    }
 #pragma unroll
-      for (int i = 0; i < 4; i++)
-        weights[k][i] = lf_pack_bf16 (score[k * 8 + i * 2], score[k * 8 + i * 2 + 1]);
+    for (int i = 0; i < 4; i++)
+      weights[k][i] = lf_pack_bf16 (score[k * 8 + i * 2], score[k * 8 + i * 2 + 1]);
+  }
+
+  __device__ __forceinline__ void
+  scale_out (const float (&rescale)[2])
+  {
 #pragma unroll
     for (int i = 0; i < D / 2; i++)
       out[i] *= rescale[i / 2 % 2];
@@ -151,16 +220,17 @@ template <int D, int BK> struct Consumer
   {
     pending = -1;
     maximum[0] = maximum[1] = -CUDART_INF_F;
+    limit[0] = limit[1] = INT_MIN;
     sum[0] = sum[1] = 0;
 #pragma unroll
     for (int i = 0; i < D / 2; i++)
       out[i] = 0;
   }
 
-  /* One block of keys, after which its values are pending. */
+  /* One block of keys, after which its values are pending. `last`: none come behind it. */
   template <bool PENDING>
   __device__ __forceinline__ void
-  step (int stage, int valid)
+  step (int stage, int valid, bool last)
   {
     float score[BK / 2], rescale[2];
 
@@ -176,14 +246,31 @@ template <int D, int BK> struct Consumer
     }
     your_turn ();
     lf_wgmma_wait<PENDING ? 1 : 0> ();
+    settle (score);
     release (&s->keys_free[stage]);
-    softmax (score, valid, rescale);
+    mask (score, valid);
+    if (V & BIASED && last)
+      add_bias (score, valid);
+    const bool holds = V & LAZY ? base_holds (score) : false;
+
+    if (!(V & LAZY))
+      find_base (score, rescale);
+    /* touching the sums while they are being added to would serialise everything */
     if (PENDING) {
-      /* touching the sums while they are being added to would serialise everything */
       lf_wgmma_wait<0> ();
+      settle (out);
       release (&s->values_free[pending]);
     }
-    take_weights (score, rescale);
+    if (V & LAZY && !holds) {
+      find_base (score, rescale);
+      scale_out (rescale);
+    }
+    const float base[2] = {maximum[0] * scale, maximum[1] * scale};
+#pragma unroll
+    for (int k = 0; k < BK / 16; k++)
+      weigh_8 (score, k, base);
+    if (!(V & LAZY))
+      scale_out (rescale);
     pending = values % STAGES;
     pending_parity = values / STAGES % 2;
   }
@@ -211,6 +298,28 @@ template <int D, int BK> struct Consumer
     return __shfl_sync (0xffffffffu, item, 0);
   }
 
+  /* The next block of keys, when it is there; how many of them count. */
+  __device__ __forceinline__ int
+  await_keys (bool whole)
+  {
+    lf_barrier_wait (&s->keys_full[keys % STAGES], keys / STAGES % 2);
+    return whole ? BK : take_item (keys % STAGES) / 8;
+  }
+
+  /* `count` key blocks, every one of which this warpgroup wants. `ends`: they are the last. */
+  __device__ __forceinline__ void
+  consume_all (int count, bool whole, bool ends)
+  {
+    int valid = await_keys (whole);
+
+    step<false> (keys % STAGES, valid, ends && count == 1);
+    for (keys++, values++; --count > 0; keys++, values++) {
+      valid = await_keys (whole);
+      step<true> (keys % STAGES, valid, ends && count == 1);
+    }
+    finish ();
+  }
+
   __device__ __forceinline__ void
   consume ()
   {
@@ -226,9 +335,9 @@ template <int D, int BK> struct Consumer
       }
       if (item >> wg & 1) {
         if (pending >= 0)
-          step<true> (stage, item / 8);
+          step<true> (stage, item / 8, false);
         else
-          step<false> (stage, item / 8);
+          step<false> (stage, item / 8, false);
       } else {
         my_turn ();
         your_turn ();
@@ -240,6 +349,12 @@ template <int D, int BK> struct Consumer
         release (&s->values_free[values % STAGES]);
       }
     }
+    finish ();
+  }
+
+  __device__ __forceinline__ void
+  finish ()
+  {
     if (pending >= 0)
       add_pending ();
 #pragma unroll
@@ -305,11 +420,11 @@ template <int D, int BK> struct Consumer
 
 /* ----------------------------------------------------------------- kernels */
 
-template <int D, int BK>
+template <int D, int BK, int V>
 __device__ __forceinline__ void
 consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
 {
-  Consumer<D, BK> consumer;
+  Consumer<D, BK, V> consumer;
   Segments seg (c);
   int segment = 0;
 
@@ -317,6 +432,7 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
   consumer.wg = wg;
   consumer.keys = consumer.values = 0;
   consumer.scale = rsqrtf ((float) D) * 1.44269504088896341f;
+  consumer.bias = a->last_bias * sqrtf ((float) D);
   if (wg == 1)
     consumer.your_turn ();
   for (; seg.advance (c); segment++) {
@@ -325,7 +441,11 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
     consumer.start ();
     consumer.q = s->q[stage];
     lf_barrier_wait (&s->q_full[stage], segment / STAGES % 2);
-    consumer.consume ();
+    if constexpr (V & ALIKE)
+      consumer.consume_all (seg.count ? seg.count : c.steps, a->n % BK == 0,
+          seg.count == 0 || seg.first + seg.count == c.steps);
+    else
+      consumer.consume ();
     if (seg.part < 0)
       consumer.store (a, seg.tile % c.tiles, seg.tile / c.tiles);
     else
@@ -338,7 +458,7 @@ consume (Shared<D, BK> *s, const LfCudaAttention *a, const Schedule &c, int wg)
     consumer.my_turn (); /* the other one's last word */
 }
 
-template <int D, int BK>
+template <int D, int BK, int V>
 static __global__ void __launch_bounds__ (3 * GROUP, 1)
     attention_kernel (const __grid_constant__ Maps maps, const __grid_constant__ LfCudaAttention a,
         const __grid_constant__ Schedule c)
@@ -360,14 +480,15 @@ static __global__ void __launch_bounds__ (3 * GROUP, 1)
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   }
+  lf_kernel_begin ();
   __syncthreads ();
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 56;");
     if (threadIdx.x == 0)
-      produce (s, &maps, &a, c);
+      produce<D, BK, (V & ALIKE) != 0> (s, &maps, &a, c);
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 224;");
-    consume (s, &a, c, group - 1);
+    consume<D, BK, V> (s, &a, c, group - 1);
   }
 }
 
@@ -378,10 +499,11 @@ static __global__ void
 __launch_bounds__ (JOIN_THREADS) join_kernel (
     const __grid_constant__ LfCudaAttention a, const __grid_constant__ Schedule c, int grid)
 {
+  lf_kernel_begin ();
   const int i = blockIdx.x + 1, at = blockIdx.y * JOIN_THREADS + threadIdx.x;
   const int row = at / (D / 4), column = at % (D / 4) * 4, C = a.heads * D;
-  const gint64 border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
-  const gint64 begin = border / c.steps * c.steps, end = begin + c.steps;
+  const int border = share_begin (c, i, grid), before = share_begin (c, i - 1, grid);
+  const int begin = border / c.steps * c.steps, end = begin + c.steps;
   const int unit = c.whole + border / c.steps;
   const gint64 token = (gint64) (unit % c.tiles) * ROWS + row;
   const float scale = rsqrtf ((float) D) * 1.44269504088896341f;
@@ -390,8 +512,8 @@ __launch_bounds__ (JOIN_THREADS) join_kernel (
 
   if (border == begin || before > begin || token >= a.L)
     return;
-  for (gint64 k = i - 1, from = before; k < grid && from < end; k++) {
-    const gint64 next = share_begin (c, k + 1, grid);
+  for (int k = i - 1, from = before; k < grid && from < end; k++) {
+    const int next = share_begin (c, k + 1, grid);
 
     if (next > from) { /* else it had nothing to do */
       const float *part = c.part + (gsize) (2 * k + (from < begin)) * PART<D>;
@@ -467,16 +589,16 @@ make_schedule (const LfCudaAttention *a, gint block_k, gint *grid)
   c.tiles = lf_cuda_blocks (a->L, ROWS);
   c.total = c.whole = c.tiles * a->heads;
   c.steps = a->list ? a->count : a->visible * (gint) lf_cuda_blocks (a->n, block_k);
-  if (even && c.steps >= MIN_CUT_STEPS)
+  if (even && c.steps >= MIN_CUT_STEPS && (gint64) c.steps * *grid * *grid <= G_MAXINT)
     c.whole = c.total / *grid * *grid;
   else
     *grid = MIN (*grid, c.total);
   return c;
 }
 
-template <int D, int BK>
+template <int D, int BK, int V>
 static gboolean
-launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
+launch_as (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
 {
   gint C = a->heads * D, grid = q->device->processors;
   gsize bytes = sizeof (Shared<D, BK>) + 1024;
@@ -488,7 +610,7 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
       || !encode (f, &maps.values, a->values, C, a->n, a->n_slots, BK)
       || !lf_cuda_ok (q,
           cudaFuncSetAttribute (
-              attention_kernel<D, BK>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),
+              attention_kernel<D, BK, V>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),
           "attention"))
     return FALSE;
   if (c.whole < c.total) {
@@ -497,13 +619,32 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
     if (!c.part)
       return FALSE;
   }
-  attention_kernel<D, BK><<<grid, 3 * GROUP, bytes, q->stream>>> (maps, *a, c);
+  lf_cuda_launch (q, attention_kernel<D, BK, V>, grid, 3 * GROUP, bytes, maps, *a, c);
   if (LF_CUDA_LAUNCHED (q, "attention") && c.whole < c.total && grid > 1) {
-    join_kernel<D><<<dim3 (grid - 1, ROWS * D / 4 / JOIN_THREADS), JOIN_THREADS, 0, q->stream>>> (
-        *a, c, grid);
+    lf_cuda_launch (q, join_kernel<D>, dim3 (grid - 1, ROWS * D / 4 / JOIN_THREADS), JOIN_THREADS,
+        0, *a, c, grid);
     LF_CUDA_LAUNCHED (q, "attention");
   }
   return TRUE;
+}
+
+template <int D, int BK>
+static gboolean
+launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
+{
+  const char *lazy = g_getenv ("LIGHTFORCE_ATTENTION");
+
+  if (a->list && a->block_q != ROWS)
+    return launch_as<D, BK, 0> (q, f, a);
+  if constexpr (BK == 128) {
+    if (a->last_bias != 0)
+      return launch_as<D, BK, ALIKE | BIASED> (q, f, a);
+  }
+  if constexpr (D == 128 && BK == 128) {
+    if (!lazy || atoi (lazy) != 10)
+      return launch_as<D, BK, ALIKE | LAZY> (q, f, a);
+  }
+  return launch_as<D, BK, ALIKE> (q, f, a);
 }
 
 gboolean
@@ -512,7 +653,7 @@ lf_cuda_attention_sm90 (LfQueue *q, const LfCudaAttention *a)
   EncodeFunc f;
   gint block_k = a->list ? a->block_k : 128;
 
-  if (q->device->capability != 90 || (a->d != 64 && a->d != 128) || a->last_bias != 0
+  if (q->device->capability != 90 || (a->d != 64 && a->d != 128)
       || (a->list && a->block_q != 64 && a->block_q != 128) || (block_k != 64 && block_k != 128)
       || ((guintptr) a->q | (guintptr) a->keys | (guintptr) a->values | (guintptr) a->y) % 16
       || !(f = find_encode ()))

@@ -53,18 +53,19 @@ struct Schedule
 /* The rows' sums (ROWS, D), maxima (ROWS) and sums of weights (ROWS). */
 template <int D> constexpr int PART = ROWS *(D + 2);
 
-/* Where in the key blocks of all tiles that are shared out block b begins. */
-__device__ __forceinline__ gint64
+/* Where in the key blocks of all tiles that are shared out block b begins: there are less than
+ * `grid` tiles, of so few steps that numbers fit 32 bits. */
+__device__ __forceinline__ int
 share_begin (const Schedule &c, int b, int grid)
 {
-  return (gint64) (c.total - c.whole) * c.steps * b / grid;
+  return (c.total - c.whole) * c.steps * b / grid;
 }
 
 /* What a block does, one after another. */
 struct Segments
 {
   int next;        /* tile */
-  gint64 at, end;  /* of the share */
+  int at, end;     /* of the share */
   int tile, first; /* the segment: `count` key blocks of a tile from `first` on, or */
   int count;       /* all where count is 0 */
   int part;        /* where to leave it, or -1: it is whole */
@@ -90,7 +91,7 @@ struct Segments
       return false;
     tile = c.whole + at / c.steps;
     first = at % c.steps;
-    count = min ((gint64) c.steps - first, end - at);
+    count = min (c.steps - first, end - at);
     part = count == c.steps ? -1
                             : 2 * (int) blockIdx.x + (at > share_begin (c, blockIdx.x, gridDim.x));
     at += count;
@@ -204,7 +205,8 @@ template <int D, int BK> struct Feed
   }
 };
 
-template <int D, int BK>
+/* COUNTED: consumers know how many blocks come. */
+template <int D, int BK, bool COUNTED>
 __device__ void
 produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Schedule &c)
 {
@@ -227,7 +229,8 @@ produce (Shared<D, BK> *s, const Maps *maps, const LfCudaAttention *a, const Sch
       else
         feed.add_lists (list, list + a->count, block + 1 < a->q_blocks ? a->count : 0);
     }
-    feed.end ();
+    if (!COUNTED)
+      feed.end ();
   }
 }
 

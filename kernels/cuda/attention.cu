@@ -72,6 +72,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (THREADS) attention_kernel (const __grid_constant__ LfCudaAttention a)
 {
+  lf_kernel_begin ();
   extern __shared__ float shared[];
   __shared__ float weight[ROWS][KEYS], maximum[ROWS], sum[ROWS];
   const int d = a.d, C = a.heads * d, head = blockIdx.y;
@@ -133,7 +134,7 @@ plain (LfQueue *q, LfCudaAttention a)
           "attention"))
     return;
   dim3 grid (a.q_blocks * lf_cuda_blocks (a.block_q, ROWS), a.heads);
-  attention_kernel<T><<<grid, THREADS, bytes, q->stream>>> (a);
+  lf_cuda_launch (q, attention_kernel<T>, grid, THREADS, bytes, a);
   LF_CUDA_LAUNCHED (q, "attention");
 }
 

@@ -186,14 +186,6 @@ cuda_download (LfQueue *q, void *dst, const void *src, gsize bytes)
         q, cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToHost, q->stream), "a download");
 }
 
-static void
-cuda_copy (LfQueue *q, void *dst, const void *src, gsize bytes)
-{
-  if (!q->error)
-    lf_cuda_ok (
-        q, cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToDevice, q->stream), "a copy");
-}
-
 const gint32 *
 lf_cuda_list (LfQueue *q, const gint32 *host, gint count)
 {
@@ -380,7 +372,7 @@ static const LfBackendOps cuda_ops = {
     .wait = cuda_wait,
     .upload = lf_cuda_upload,
     .download = cuda_download,
-    .copy = cuda_copy,
+    .copy = lf_cuda_copy,
     .set_profiling = cuda_set_profiling,
     .mark = cuda_mark,
     .read_profile = cuda_read_profile,
@@ -458,6 +450,7 @@ prepare_device (LfCudaDevice *device, const struct cudaDeviceProp *p, GError **e
   device->processors = p->multiProcessorCount;
   device->shared_limit = p->sharedMemPerBlockOptin;
   device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
+  device->chains = device->capability >= 90 && lf_cuda_code_waits ();
   g_info ("%s, compute capability %d.%d, %.1f GiB", p->name, p->major, p->minor,
       p->totalGlobalMem / 1073741824.0);
   return lf_cuda_lt_open (device, error);

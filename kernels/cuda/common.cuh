@@ -39,6 +39,39 @@ typedef __nv_bfloat16 LfBf16;
     }                                                                                              \
   } while (0)
 
+/* Queues a kernel. Where the GPU can, its blocks start while the last ones of the kernel before
+ * are still at work, and wait in lf_kernel_begin(): that hides what a launch takes. */
+template <typename... P, typename... A>
+static inline void
+lf_cuda_launch (
+    LfQueue *q, void (*kernel) (P...), dim3 grid, dim3 block, gsize shared_bytes, A... args)
+{
+  cudaLaunchAttribute chained = {};
+  cudaLaunchConfig_t config = {};
+
+  chained.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  chained.val.programmaticStreamSerializationAllowed = 1;
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = q->stream;
+  config.attrs = &chained;
+  config.numAttrs = q->device->chains ? 1 : 0;
+  /* a failure is found by LF_CUDA_LAUNCHED */
+  (void) cudaLaunchKernelEx (&config, kernel, static_cast<P> (args)...);
+}
+
+/* Every kernel that lf_cuda_launch() queues begins with this, in all its threads, and reads and
+ * writes nothing before: when it returns, all that was queued earlier is done. */
+__device__ __forceinline__ void
+lf_kernel_begin ()
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 static inline unsigned
 lf_cuda_blocks (gsize count, gsize per_block)
 {

@@ -80,6 +80,7 @@ template <typename T, typename W, int COLUMNS>
 static __global__ void
 __launch_bounds__ (ANY_THREADS) conv_any (const __grid_constant__ Conv a)
 {
+  lf_kernel_begin ();
   constexpr int N = 16 * COLUMNS, SPLIT = ANY_K / COLUMNS;
   __shared__ __align__ (16) float xs[ANY_K][ANY_PIXELS + 4];
   __shared__ __align__ (16) float ws[ANY_K][N + 4];
@@ -155,9 +156,9 @@ run_any (LfQueue *q, Conv a)
     lf_cuda_fail (
         q, LF_ERROR_SETTINGS, "pictures are too large for the GPU; choose a smaller size");
   else if (columns == 1)
-    conv_any<T, W, 1><<<(unsigned) grid, ANY_THREADS, 0, q->stream>>> (a);
+    lf_cuda_launch (q, conv_any<T, W, 1>, (unsigned) grid, ANY_THREADS, 0, a);
   else
-    conv_any<T, W, 4><<<(unsigned) grid, ANY_THREADS, 0, q->stream>>> (a);
+    lf_cuda_launch (q, conv_any<T, W, 4>, (unsigned) grid, ANY_THREADS, 0, a);
   LF_CUDA_LAUNCHED (q, "a convolution");
 }
 

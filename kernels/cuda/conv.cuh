@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/common.cuh"
 
-/* Both kernels are matrix products that are never laid out: rows are pixels, columns output
+/* The kernels are matrix products that are never laid out: rows are pixels, columns output
  * channels, and what is summed over are taps x input channels. */
 
 typedef struct
@@ -44,6 +44,10 @@ put (const Conv &a, gint frame, gint at, gint n, float v)
   v += a.residual ? lf_load ((const T *) a.residual + offset) : 0;
   lf_store ((T *) a.y + offset, activate (v, a.relu));
 }
+
+/* Hopper's kernel, for blocks of so many output channels. FALSE where it is not made for them or
+ * for this device. */
+gboolean lf_cuda_conv_sm90 (LfQueue *q, LfDType dtype, const Conv &a, gint columns);
 
 /* The kernel for any type and shape; weights of `dtype`. */
 void lf_cuda_conv_any (LfQueue *q, LfDType dtype, Conv a);

@@ -50,6 +50,7 @@ typedef struct
   gint capability;     /* 90 for compute capability 9.0 */
   gsize shared_limit;  /* bytes of shared memory a block can have */
   gboolean avoid_sm90; /* the kernels for every GPU on a Hopper one, too: for tests of them */
+  gboolean chains;     /* kernels start before the one in front of them has ended */
   LfCudaLt *lt;
   GMutex lock;       /* of what follows */
   GHashTable *sizes; /* allocation -> bytes */
@@ -149,6 +150,9 @@ void lf_cuda_attention (LfQueue *q, const LfAttention *a);
 void lf_cuda_text_attention (LfQueue *q, void *y, const void *queries, const void *k, const void *v,
     gint rows, gint tokens, gint heads, gint d, float last_bias);
 /* sampler.cu */
+/* Whether the kernels in here, as this device runs them, can start early and wait. */
+gboolean lf_cuda_code_waits (void);
+void lf_cuda_copy (LfQueue *q, void *dst, const void *src, gsize bytes);
 void lf_cuda_noise (LfQueue *q, float *y, gsize count, guint64 seed, guint32 chunk, guint32 step);
 void lf_cuda_denoise (
     LfQueue *q, float *clean, const float *x, const float *flow, float level, gsize count);

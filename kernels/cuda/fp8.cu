@@ -73,6 +73,7 @@ template <typename T, int WARPS>
 static __global__ void
 quantize_chunks (guint8 *y, float *scale, const T *x, gsize rows, int n)
 {
+  lf_kernel_begin ();
   constexpr int WIDTH = 32 * WARPS;
   __shared__ float shared[32];
   int lane = threadIdx.x % WIDTH, chunks = n / VALUES;
@@ -107,6 +108,7 @@ template <typename T>
 static __global__ void
 quantize_any (guint8 *y, float *scale, const T *x, int n)
 {
+  lf_kernel_begin ();
   __shared__ float shared[32];
   float most = 0, inverse;
 
@@ -129,12 +131,12 @@ launch_quantize (LfQueue *q, guint8 *y, float *scale, const T *x, gsize rows, gi
   bool chunks = n % VALUES == 0 && GPOINTER_TO_SIZE (x) % 16 == 0 && GPOINTER_TO_SIZE (y) % 8 == 0;
 
   if (chunks && n / VALUES <= 32 * CHUNKS)
-    quantize_chunks<T, 1>
-        <<<lf_cuda_blocks (rows, 4), 4 * 32, 0, q->stream>>> (y, scale, x, rows, n);
+    lf_cuda_launch (
+        q, quantize_chunks<T, 1>, lf_cuda_blocks (rows, 4), 4 * 32, 0, y, scale, x, rows, n);
   else if (chunks && n / VALUES <= 256 * CHUNKS)
-    quantize_chunks<T, 8><<<rows, 256, 0, q->stream>>> (y, scale, x, rows, n);
+    lf_cuda_launch (q, quantize_chunks<T, 8>, rows, 256, 0, y, scale, x, rows, n);
   else
-    quantize_any<<<rows, THREADS, 0, q->stream>>> (y, scale, x, n);
+    lf_cuda_launch (q, quantize_any<T>, rows, THREADS, 0, y, scale, x, n);
 }
 
 void
@@ -183,6 +185,7 @@ template <typename T>
 static __global__ void
 compress_chunks (Frames a, const T *x)
 {
+  lf_kernel_begin ();
   int lane = threadIdx.x % HEAD_LANES, c = lane * VALUES;
   gsize item = ((gsize) blockIdx.x * blockDim.x + threadIdx.x) / HEAD_LANES, to;
   bool mine = item < a.items && c < a.d;
@@ -209,6 +212,7 @@ template <typename T>
 static __global__ void
 compress_any (Frames a, const T *x)
 {
+  lf_kernel_begin ();
   gsize item = ((gsize) blockIdx.x * blockDim.x + threadIdx.x) / 32, to;
   float most = 0, inverse;
 
@@ -231,6 +235,7 @@ template <typename T>
 static __global__ void
 expand_chunks (T *x, Frames a)
 {
+  lf_kernel_begin ();
   constexpr int PACK = LfPack<T>::N;
   unsigned per_item = a.d / VALUES;
   gsize at = (gsize) blockIdx.x * blockDim.x + threadIdx.x, item = at / per_item, from;
@@ -265,6 +270,7 @@ template <typename T>
 static __global__ void
 expand_any (T *x, Frames a)
 {
+  lf_kernel_begin ();
   gsize at = (gsize) blockIdx.x * blockDim.x + threadIdx.x, item = at / a.d, from;
 
   if (item >= a.items)
@@ -285,10 +291,10 @@ static void
 launch_compress (LfQueue *q, const Frames *a, const T *x)
 {
   if (in_chunks (a, x) && a->d <= VALUES * HEAD_LANES)
-    compress_chunks<<<lf_cuda_blocks (a->items, THREADS / HEAD_LANES), THREADS, 0, q->stream>>> (
-        *a, x);
+    lf_cuda_launch (
+        q, compress_chunks<T>, lf_cuda_blocks (a->items, THREADS / HEAD_LANES), THREADS, 0, *a, x);
   else
-    compress_any<<<lf_cuda_blocks (a->items, THREADS / 32), THREADS, 0, q->stream>>> (*a, x);
+    lf_cuda_launch (q, compress_any<T>, lf_cuda_blocks (a->items, THREADS / 32), THREADS, 0, *a, x);
 }
 
 template <typename T>
@@ -296,10 +302,10 @@ static void
 launch_expand (LfQueue *q, T *x, const Frames *a)
 {
   if (in_chunks (a, x))
-    expand_chunks<<<lf_cuda_blocks (a->items * (a->d / VALUES), THREADS), THREADS, 0, q->stream>>> (
-        x, *a);
+    lf_cuda_launch (q, expand_chunks<T>, lf_cuda_blocks (a->items * (a->d / VALUES), THREADS),
+        THREADS, 0, x, *a);
   else
-    expand_any<<<lf_cuda_blocks (a->items * a->d, THREADS), THREADS, 0, q->stream>>> (x, *a);
+    lf_cuda_launch (q, expand_any<T>, lf_cuda_blocks (a->items * a->d, THREADS), THREADS, 0, x, *a);
 }
 
 void

@@ -97,10 +97,23 @@ lf_tma_load_3d (void *dst, const CUtensorMap *map, uint64_t *barrier, int x, int
 
 /* Of a swizzled tile: `leading` and `stride` in bytes. */
 __device__ __forceinline__ uint64_t
+lf_tile_descriptor_of (uint32_t tile, int leading, int stride)
+{
+  return (uint64_t) ((tile & 0x3ffff) >> 4) | (uint64_t) (leading >> 4) << 16
+         | (uint64_t) (stride >> 4) << 32 | (uint64_t) 1 << 62;
+}
+
+__device__ __forceinline__ uint64_t
 lf_tile_descriptor (const void *tile, int leading, int stride)
 {
-  return (uint64_t) ((lf_shared_address (tile) & 0x3ffff) >> 4) | (uint64_t) (leading >> 4) << 16
-         | (uint64_t) (stride >> 4) << 32 | (uint64_t) 1 << 62;
+  return lf_tile_descriptor_of (lf_shared_address (tile), leading, stride);
+}
+
+/* The same tile, from `bytes` further on; a multiple of 16. */
+__device__ __forceinline__ uint64_t
+lf_descriptor_at (uint64_t descriptor, int bytes)
+{
+  return (descriptor & 0xffffffff00000000u) | ((uint32_t) descriptor + (bytes >> 4));
 }
 
 __device__ __forceinline__ void

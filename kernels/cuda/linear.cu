@@ -52,6 +52,7 @@ template <typename T, typename Y, int N>
 static __global__ void
 finish_kernel (Y *y, int ldy, const T *v, gsize count, int n_out, Finish f)
 {
+  lf_kernel_begin ();
   gsize i = ((gsize) blockIdx.x * blockDim.x + threadIdx.x) * N;
 
   if (i >= count)
@@ -83,11 +84,11 @@ finish (LfQueue *q, Y *y, gint ldy, const T *v, gint rows, gint n_out, const Fin
   gsize count = (gsize) rows * n_out;
 
   if (n_out % N == 0 && ldy % N == 0 && (guintptr) y % 16 == 0 && (guintptr) v % 16 == 0)
-    finish_kernel<T, Y, N><<<lf_cuda_blocks (count / N, THREADS), THREADS, 0, q->stream>>> (
-        y, ldy, v, count, n_out, f);
+    lf_cuda_launch (q, finish_kernel<T, Y, N>, lf_cuda_blocks (count / N, THREADS), THREADS, 0, y,
+        ldy, v, count, n_out, f);
   else
-    finish_kernel<T, Y, 1>
-        <<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (y, ldy, v, count, n_out, f);
+    lf_cuda_launch (q, finish_kernel<T, Y, 1>, lf_cuda_blocks (count, THREADS), THREADS, 0, y, ldy,
+        v, count, n_out, f);
   LF_CUDA_LAUNCHED (q, "a linear layer's epilogue");
 }
 
@@ -115,6 +116,7 @@ static __global__ void
 __launch_bounds__ (THREADS) product_kernel (Y *y, int ldy, const X *x, int rows, const void *w,
     LfDType dtype, int n_out, int n_in, Finish f)
 {
+  lf_kernel_begin ();
   __shared__ float xs[TILE_K][TILE + 4], ws[TILE_K][TILE + 4];
   int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
   int tx = threadIdx.x % 16, ty = threadIdx.x / 16;
@@ -169,8 +171,8 @@ plain (LfQueue *q, const LfLinear *w, Y *y, gint ldy, const X *x, gint rows, con
 {
   dim3 grid (lf_cuda_blocks (w->n_out, TILE), lf_cuda_blocks (rows, TILE));
 
-  product_kernel<T, Y, X><<<grid, THREADS, 0, q->stream>>> (
-      y, ldy, x, rows, w->weight, w->dtype, w->n_out, w->n_in, f);
+  lf_cuda_launch (q, product_kernel<T, Y, X>, grid, THREADS, 0, y, ldy, x, rows, w->weight,
+      w->dtype, w->n_out, w->n_in, f);
   LF_CUDA_LAUNCHED (q, "a linear layer");
 }
 

@@ -13,8 +13,8 @@
  * the weight is its A, transposed, and activations are its B. */
 
 #define WORKSPACE_BYTES ((gsize) 32 << 20)
-#define CANDIDATES 8
-#define REPEATS 3
+#define CANDIDATES 32 /* of those with a workspace, and of those without */
+#define REPEATS 5
 /* Below this a product takes microseconds, and its shape may come only once (prompts have all
  * lengths): what cuBLASLt thinks best is taken. */
 #define MIN_TIMED_ROWS 1024
@@ -58,7 +58,7 @@ typedef struct
   Key key;
   cublasLtMatmulDesc_t desc;
   cublasLtMatrixLayout_t a, b, d;
-  cublasLtMatmulHeuristicResult_t results[CANDIDATES];
+  cublasLtMatmulHeuristicResult_t results[2 * CANDIDATES];
   gint n_results; /* 0: cuBLASLt cannot do this */
   gint chosen;    /* -1: not timed yet */
   LfCudaLt *lt;
@@ -256,18 +256,18 @@ set_operands (const Plan *plan, const LfLtProduct *p)
                  && SET (plan->desc, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, p->x_scale)));
 }
 
-/* Asks for algorithms; there may be none. */
+/* Asks for up to `count` algorithms that make do with `workspace` bytes. */
 static void
-ask (Plan *plan, const LfLtProduct *p)
+ask_for (Plan *plan, gsize workspace, gint count)
 {
   LfCudaLt *lt = plan->lt;
   cublasLtMatmulPreference_t preference;
-  gsize workspace = WORKSPACE_BYTES;
+  cublasLtMatmulHeuristicResult_t results[CANDIDATES];
   guint32 a = 1u << plan->key.align_w, b = 1u << plan->key.align_x, d = 1u << plan->key.align_y;
+  gint known = plan->n_results, i;
   int found = 0;
 
-  if (!describe (plan) || !set_operands (plan, p)
-      || lt->MatmulPreferenceCreate (&preference) != CUBLAS_STATUS_SUCCESS)
+  if (lt->MatmulPreferenceCreate (&preference) != CUBLAS_STATUS_SUCCESS)
     return;
 #define PREFER(name, value)                                                                        \
   lt->MatmulPreferenceSetAttribute (                                                               \
@@ -279,20 +279,40 @@ ask (Plan *plan, const LfLtProduct *p)
   PREFER (MIN_ALIGNMENT_D_BYTES, d);
 #undef PREFER
   if (lt->MatmulAlgoGetHeuristic (lt->handle, plan->desc, plan->a, plan->b, plan->d, plan->d,
-          preference, plan->key.rows >= MIN_TIMED_ROWS ? CANDIDATES : 1, plan->results, &found)
-      == CUBLAS_STATUS_SUCCESS)
-    plan->n_results = found;
+          preference, count, results, &found)
+      != CUBLAS_STATUS_SUCCESS)
+    found = 0;
+  for (i = 0; i < found; i++)
+    if (known == 0 || results[i].workspaceSize > 0) /* else asked for before */
+      plan->results[plan->n_results++] = results[i];
   lt->MatmulPreferenceDestroy (preference);
 }
 
+/* Asks for algorithms; there may be none. Those without a workspace need not clear it first, but
+ * are not what is offered first where there is one. */
+static void
+ask (Plan *plan, const LfLtProduct *p)
+{
+  if (!describe (plan) || !set_operands (plan, p))
+    return;
+  if (plan->key.rows < MIN_TIMED_ROWS) {
+    ask_for (plan, WORKSPACE_BYTES, 1);
+    return;
+  }
+  ask_for (plan, 0, CANDIDATES);
+  ask_for (plan, WORKSPACE_BYTES, CANDIDATES);
+}
+
+/* What needs no workspace gets none: there is nothing to clear then. */
 static cublasStatus_t
 run (LfQueue *q, const Plan *plan, const LfLtProduct *p, gint i, void *workspace)
 {
   static const float one = 1, zero = 0;
+  gboolean needed = plan->results[i].workspaceSize > 0;
 
   return plan->lt->Matmul (plan->lt->handle, plan->desc, &one, p->w->weight, plan->a, p->x, plan->b,
-      &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, workspace, WORKSPACE_BYTES,
-      q->stream);
+      &zero, p->y, plan->d, p->y, plan->d, &plan->results[i].algo, needed ? workspace : NULL,
+      needed ? WORKSPACE_BYTES : 0, q->stream);
 }
 
 /* Times the candidates where the product is large. */

@@ -55,6 +55,7 @@ static __global__ void
 __launch_bounds__ (TILE_THREADS)
     score_queries (float *scores, const T *q, const T *k, int rows, int pixels, int C, float scale)
 {
+  lf_kernel_begin ();
   __shared__ __align__ (16) float a[TILE_K][TILE + 4], b[TILE_K][TILE + 4];
   const int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
   const gsize ld = 3 * (gsize) C;
@@ -82,6 +83,7 @@ __launch_bounds__ (TILE_THREADS)
 static __global__ void
 __launch_bounds__ (TILE_THREADS) soften_rows (float *scores, int n)
 {
+  lf_kernel_begin ();
   __shared__ float shared[32];
   float *row = scores + (gsize) blockIdx.x * n;
   float most = -CUDART_INF_F, sum = 0;
@@ -110,6 +112,7 @@ static __global__ void
 __launch_bounds__ (TILE_THREADS)
     mix_values (T *y, const float *scores, const T *v, int rows, int pixels, int C)
 {
+  lf_kernel_begin ();
   __shared__ __align__ (16) float a[TILE_K][TILE + 4], b[TILE_K][TILE + 4];
   const int row = blockIdx.y * TILE, column = blockIdx.x * TILE;
   const int k = threadIdx.x / 16, c = threadIdx.x % 16 * 4;
@@ -158,11 +161,11 @@ attend_any (LfQueue *q, T *y, const T *qkv, gint frames, gint pixels, gint C)
       gint rows = MIN (piece, pixels - first);
       dim3 grid (lf_cuda_blocks (pixels, TILE), lf_cuda_blocks (rows, TILE));
 
-      score_queries<T><<<grid, TILE_THREADS, 0, q->stream>>> (
-          scores, of_frame + first * ld, of_frame + C, rows, pixels, C, 1 / sqrtf ((float) C));
-      soften_rows<<<rows, TILE_THREADS, 0, q->stream>>> (scores, pixels);
+      lf_cuda_launch (q, score_queries<T>, grid, TILE_THREADS, 0, scores, of_frame + first * ld,
+          of_frame + C, rows, pixels, C, 1 / sqrtf ((float) C));
+      lf_cuda_launch (q, soften_rows, rows, TILE_THREADS, 0, scores, pixels);
       grid.x = lf_cuda_blocks (C, TILE);
-      mix_values<T><<<grid, TILE_THREADS, 0, q->stream>>> (
+      lf_cuda_launch (q, mix_values<T>, grid, TILE_THREADS, 0,
           y + ((gsize) frame * pixels + first) * C, scores, of_frame + 2 * C, rows, pixels, C);
     }
   }
@@ -174,12 +177,27 @@ attend_any (LfQueue *q, T *y, const T *qkv, gint frames, gint pixels, gint C)
 /* A block has 64 queries and walks over all keys, 64 at a time; its eight warps are four groups
  * of 16 queries, and of each one half of the keys while scores are made, of the channels while
  * values are mixed. Rows in shared memory are an odd number of 16-byte pieces apart, so that
- * eight of them can be read at once. */
+ * eight of them can be read at once.
+ *
+ * Few queries leave multiprocessors idle. Then the keys are cut into shares, each a block's, which
+ * leaves what it has in scratch memory; a second kernel puts the shares together. */
 
 #define ROWS 64
 #define KEYS 64
 #define THREADS 256
 #define SCORES_PITCH (KEYS + 8)
+#define MAX_SHARES 8
+#define JOIN_THREADS 256
+
+/* What is made of the keys' shares; only one: nothing of it counts. */
+typedef struct
+{
+  float *mixed;  /* (shares, frames pixels, C): values by weights relative to the largest score */
+  float2 *state; /* (shares, frames pixels): the largest score, the sum of weights */
+  gint count;    /* of shares */
+  gint keys;     /* of a share: a multiple of KEYS */
+  gint rows;     /* frames pixels */
+} Shares;
 
 static gint
 row_pitch (gint C)
@@ -344,15 +362,70 @@ put_rows (const Queries<GROUPS> &q, const float (&sum)[2], LfBf16 *y, int rows, 
   }
 }
 
+/* As put_rows, of a share; `first` is where the warp's rows begin among all. */
+template <int GROUPS>
+__device__ __forceinline__ void
+leave_rows (const Queries<GROUPS> &q, const float (&sum)[2], const Shares &s, gsize first, int rows,
+    int C, int half)
+{
+  const int lane = threadIdx.x % 32, groups = C / 16;
+
+#pragma unroll
+  for (int r = 0; r < 2; r++) {
+    int row = lane / 4 + 8 * r;
+    gsize at = (gsize) blockIdx.y * s.rows + first + row;
+
+    if (row >= rows)
+      continue;
+    if (half == 0 && lane % 4 == 0)
+      s.state[at] = make_float2 (q.maximum[r], sum[r]);
+#pragma unroll
+    for (int i = 0; i < GROUPS; i++)
+#pragma unroll
+      for (int j = 0; j < 2; j++)
+        if (2 * i + half < groups)
+          *(float2 *) (s.mixed + at * C + (2 * i + half) * 16 + j * 8 + lane % 4 * 2) =
+              make_float2 (q.out[i][j][2 * r], q.out[i][j][2 * r + 1]);
+  }
+}
+
+/* A thread makes two channels of a row of all shares. */
+static __global__ void
+__launch_bounds__ (JOIN_THREADS) join_shares (LfBf16 *y, Shares s, int C)
+{
+  lf_kernel_begin ();
+  gsize i = (gsize) blockIdx.x * JOIN_THREADS + threadIdx.x, row = i / (C / 2);
+  int c = i % (C / 2) * 2;
+  float most = -CUDART_INF_F, sum = 0;
+  float2 mixed = {0, 0};
+
+  if (row >= (gsize) s.rows)
+    return;
+  for (int k = 0; k < s.count; k++)
+    most = fmaxf (most, s.state[(gsize) k * s.rows + row].x);
+  for (int k = 0; k < s.count; k++) {
+    gsize at = (gsize) k * s.rows + row;
+    float2 state = s.state[at], v = *(const float2 *) (s.mixed + at * C + c);
+    float weight = exp2f (state.x - most);
+
+    sum += state.y * weight;
+    mixed.x += v.x * weight;
+    mixed.y += v.y * weight;
+  }
+  *(__nv_bfloat162 *) (y + row * C + c) = __floats2bfloat162_rn (mixed.x / sum, mixed.y / sum);
+}
+
 template <int GROUPS>
 static __global__ void
-__launch_bounds__ (THREADS, 1)
-    attend_mma (LfBf16 *y, const LfBf16 *qkv, int pixels, int C, int pieces, float scale)
+__launch_bounds__ (THREADS, GROUPS == 3 ? 3 : 1) attend_mma (
+    LfBf16 *y, const LfBf16 *qkv, int pixels, int C, int pieces, float scale, Shares shares)
 {
+  lf_kernel_begin ();
   extern __shared__ __align__ (128) unsigned char memory[];
   const int pitch = C + 8, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int first_row = warp % 4 * 16, half = warp / 4;
   const int first = blockIdx.x % pieces * ROWS;
+  const int from = blockIdx.y * shares.keys, end = min (pixels, from + shares.keys);
   LfBf16 *queries = (LfBf16 *) memory, *keys = queries + ROWS * pitch,
          *values = keys + KEYS * pitch;
   LfBf16 *weights = values + KEYS * pitch;
@@ -364,25 +437,25 @@ __launch_bounds__ (THREADS, 1)
   y += ((gsize) (blockIdx.x / pieces) * pixels + first) * C;
   q.maximum[0] = q.maximum[1] = -CUDART_INF_F;
   copy_rows (queries, pitch, qkv + (gsize) first * 3 * C, pixels - first, C);
-  copy_rows (keys, pitch, qkv + C, pixels, C);
+  copy_rows (keys, pitch, qkv + (gsize) from * 3 * C + C, end - from, C);
   lf_copy_commit ();
-  for (int key = 0; key < pixels; key += KEYS) {
+  for (int key = from; key < end; key += KEYS) {
     const LfBf16 *next = qkv + (gsize) key * 3 * C;
 
     __syncthreads (); /* the values before have been used */
-    copy_rows (values, pitch, next + 2 * C, pixels - key, C);
+    copy_rows (values, pitch, next + 2 * C, end - key, C);
     lf_copy_commit ();
     lf_copy_wait<1> ();
     __syncthreads (); /* keys are there */
     score_keys (s, queries + first_row * pitch, keys + half * 32 * pitch, pitch, C);
-    find_maxima (maximum, s, pixels - key - half * 32, scale);
+    find_maxima (maximum, s, end - key - half * 32, scale);
     if (lane % 4 == 0) {
       shared[half * ROWS + first_row + lane / 4] = maximum[0];
       shared[half * ROWS + first_row + lane / 4 + 8] = maximum[1];
     }
     __syncthreads (); /* maxima are there, keys have been used */
-    if (key + KEYS < pixels)
-      copy_rows (keys, pitch, next + KEYS * 3 * (gsize) C + C, pixels - key - KEYS, C);
+    if (key + KEYS < end)
+      copy_rows (keys, pitch, next + KEYS * 3 * (gsize) C + C, end - key - KEYS, C);
     lf_copy_commit ();
 #pragma unroll
     for (int r = 0; r < 2; r++)
@@ -404,7 +477,40 @@ __launch_bounds__ (THREADS, 1)
 #pragma unroll
   for (int r = 0; r < 2; r++)
     maximum[r] = q.sum[r] + shared[(1 - half) * ROWS + first_row + lane / 4 + 8 * r];
-  put_rows (q, maximum, y + (gsize) first_row * C, pixels - first - first_row, C, half);
+  if (shares.count > 1)
+    leave_rows (q, maximum, shares, (gsize) (blockIdx.x / pieces) * pixels + first + first_row,
+        pixels - first - first_row, C, half);
+  else
+    put_rows (q, maximum, y + (gsize) first_row * C, pixels - first - first_row, C, half);
+}
+
+/* Cuts the keys into as many shares as there is room for at once; FALSE after a failure. */
+template <int GROUPS>
+static bool
+cut_keys (LfQueue *q, Shares *s, gint blocks, gint frames, gint pixels, gint C)
+{
+  gint tiles = (gint) lf_cuda_blocks (pixels, KEYS), places = 0, per_share;
+  gsize mixed;
+  float *memory;
+
+  if (!lf_cuda_ok (q,
+          cudaOccupancyMaxActiveBlocksPerMultiprocessor (
+              &places, attend_mma<GROUPS>, THREADS, shared_bytes (C)),
+          "preparing attention between pixels"))
+    return false;
+  s->count = CLAMP (places * q->device->processors / blocks, 1, MIN (tiles, MAX_SHARES));
+  per_share = (tiles + s->count - 1) / s->count;
+  s->count = (tiles + per_share - 1) / per_share; /* none has nothing to do */
+  s->keys = per_share * KEYS;
+  s->rows = frames * pixels;
+  if (s->count == 1)
+    return true;
+  mixed = (gsize) s->count * s->rows * C;
+  memory = (float *) lf_cuda_scratch (
+      q, LF_CUDA_SCRATCH_ATTENTION, (mixed + (gsize) s->count * s->rows * 2) * sizeof (float));
+  s->mixed = memory;
+  s->state = (float2 *) (memory + mixed);
+  return memory != NULL;
 }
 
 template <int GROUPS>
@@ -412,14 +518,19 @@ static void
 run_mma (LfQueue *q, LfBf16 *y, const LfBf16 *qkv, gint frames, gint pixels, gint C)
 {
   gint pieces = (gint) lf_cuda_blocks (pixels, ROWS);
+  Shares shares = {};
 
   if (!lf_cuda_ok (q,
           cudaFuncSetAttribute (attend_mma<GROUPS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
               (int) shared_bytes (C)),
-          "preparing attention between pixels"))
+          "preparing attention between pixels")
+      || !cut_keys<GROUPS> (q, &shares, frames * pieces, frames, pixels, C))
     return;
-  attend_mma<GROUPS><<<frames * pieces, THREADS, shared_bytes (C), q->stream>>> (
-      y, qkv, pixels, C, pieces, LOG2_E / sqrtf ((float) C));
+  lf_cuda_launch (q, attend_mma<GROUPS>, dim3 (frames * pieces, shares.count), THREADS,
+      shared_bytes (C), y, qkv, pixels, C, pieces, LOG2_E / sqrtf ((float) C), shares);
+  if (shares.count > 1)
+    lf_cuda_launch (q, join_shares, lf_cuda_blocks ((gsize) shares.rows * (C / 2), JOIN_THREADS),
+        JOIN_THREADS, 0, y, shares, C);
   LF_CUDA_LAUNCHED (q, "attention between pixels");
 }
 

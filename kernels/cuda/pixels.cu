@@ -42,6 +42,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (THREADS) norm_packs (const Norm a)
 {
+  lf_kernel_begin ();
   constexpr int N = LfPack<T>::N;
   const gint lane = threadIdx.x % a.lanes, packs = a.C / N;
   const gint per_warp = 32 / a.lanes, in_warp = threadIdx.x % 32 / a.lanes;
@@ -92,6 +93,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (THREADS) norm_any (const Norm a)
 {
+  lf_kernel_begin ();
   const gint lane = threadIdx.x % 32;
   const gsize warps = (gsize) gridDim.x * (THREADS / 32);
   gsize pixel = (gsize) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
@@ -124,11 +126,11 @@ run_norm (LfQueue *q, Norm a)
     a.lanes *= 2;
   if (a.C % LfPack<T>::N == 0 && packs <= 32 * NORM_PACKS && is_aligned (a.x, 16)
       && is_aligned (a.y, 16))
-    norm_packs<T>
-        <<<MIN (lf_cuda_blocks (a.pixels, THREADS / a.lanes), limit), THREADS, 0, q->stream>>> (a);
+    lf_cuda_launch (
+        q, norm_packs<T>, MIN (lf_cuda_blocks (a.pixels, THREADS / a.lanes), limit), THREADS, 0, a);
   else
-    norm_any<T>
-        <<<MIN (lf_cuda_blocks (a.pixels, THREADS / 32), limit), THREADS, 0, q->stream>>> (a);
+    lf_cuda_launch (
+        q, norm_any<T>, MIN (lf_cuda_blocks (a.pixels, THREADS / 32), limit), THREADS, 0, a);
   LF_CUDA_LAUNCHED (q, "normalising pixels");
 }
 
@@ -179,6 +181,7 @@ template <typename U>
 static __global__ void
 __launch_bounds__ (THREADS) upsample_rows (U *y, const U *x, gint W, gint units)
 {
+  lf_kernel_begin ();
   const gsize row = (gsize) W * units;
 
   x += blockIdx.x * row;
@@ -200,8 +203,8 @@ lf_cuda_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint 
 
   if (q->error || frames <= 0 || H <= 0 || W <= 0 || C <= 0)
     return;
-  WITH_UNIT (bytes, upsample_rows<U><<<(unsigned) frames * H, THREADS, 0, q->stream>>> (
-                        (U *) y, (const U *) x, W, (gint) (pixel / bytes)));
+  WITH_UNIT (bytes, lf_cuda_launch (q, upsample_rows<U>, (unsigned) frames * H, THREADS, 0, (U *) y,
+                        (const U *) x, W, (gint) (pixel / bytes)));
   LF_CUDA_LAUNCHED (q, "enlarging pictures");
 }
 
@@ -211,6 +214,7 @@ template <typename U>
 static __global__ void
 __launch_bounds__ (THREADS) beside_past (U *y, const U *x, gsize count, gsize pixels, gint units)
 {
+  lf_kernel_begin ();
   const gsize first = (gsize) blockIdx.x * BESIDE_PIXELS;
   const gint n = (gint) MIN (count - first, (gsize) BESIDE_PIXELS) * units;
 
@@ -232,9 +236,8 @@ lf_cuda_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixe
 
   if (q->error || frames <= 0 || pixels == 0 || C <= 0)
     return;
-  WITH_UNIT (
-      bytes, beside_past<U><<<lf_cuda_blocks (count, BESIDE_PIXELS), THREADS, 0, q->stream>>> (
-                 (U *) y, (const U *) x, count, pixels, (gint) (pixel / bytes)));
+  WITH_UNIT (bytes, lf_cuda_launch (q, beside_past<U>, lf_cuda_blocks (count, BESIDE_PIXELS),
+                        THREADS, 0, (U *) y, (const U *) x, count, pixels, (gint) (pixel / bytes)));
   LF_CUDA_LAUNCHED (q, "putting frames beside those before");
 }
 
@@ -253,6 +256,7 @@ static __global__ void
 __launch_bounds__ (THREADS) latent_pixels (T *y, const float *latent, gint Z, gsize pixels,
     const __grid_constant__ LatentRange range, float bound)
 {
+  lf_kernel_begin ();
   const gsize i = (gsize) blockIdx.x * THREADS + threadIdx.x;
   gint z;
   float v;
@@ -303,9 +307,8 @@ lf_cuda_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint
   }
   if (Z > FEW_CHANNELS && !upload_range (q, &range, Z, scale, shift))
     return;
-  LF_CUDA_DECODER_ACT (
-      q, latent_pixels<T><<<lf_cuda_blocks (pixels * Z, THREADS), THREADS, 0, q->stream>>> (
-             (T *) y, latent, Z, pixels, range, bound));
+  LF_CUDA_DECODER_ACT (q, lf_cuda_launch (q, latent_pixels<T>, lf_cuda_blocks (pixels * Z, THREADS),
+                              THREADS, 0, (T *) y, latent, Z, pixels, range, bound));
   LF_CUDA_LAUNCHED (q, "scaling a latent");
 }
 
@@ -355,6 +358,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (THREADS) frames_rgb (const __grid_constant__ Frames a)
 {
+  lf_kernel_begin ();
   const LfLayout &l = a.layout;
   const gint column = blockIdx.x % a.runs * THREADS + threadIdx.x;
   const gsize row = blockIdx.x / a.runs; /* of all pictures */
@@ -389,6 +393,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (THREADS) frames_planar (const __grid_constant__ Frames a)
 {
+  lf_kernel_begin ();
   const LfLayout &l = a.layout;
   const gint half = blockIdx.x % a.runs * THREADS + threadIdx.x, column = 2 * half;
   const gsize picture = blockIdx.x / a.runs / a.lines;
@@ -444,8 +449,8 @@ lf_cuda_pictures_to_frames (
   a.lines = (layout->height + step - 1) / step;
   grid = (unsigned) n * a.lines * a.runs;
   if (planar)
-    LF_CUDA_DECODER_ACT (q, frames_planar<T><<<grid, THREADS, 0, q->stream>>> (a));
+    LF_CUDA_DECODER_ACT (q, lf_cuda_launch (q, frames_planar<T>, grid, THREADS, 0, a));
   else
-    LF_CUDA_DECODER_ACT (q, frames_rgb<T><<<grid, THREADS, 0, q->stream>>> (a));
+    LF_CUDA_DECODER_ACT (q, lf_cuda_launch (q, frames_rgb<T>, grid, THREADS, 0, a));
   LF_CUDA_LAUNCHED (q, "writing frames");
 }

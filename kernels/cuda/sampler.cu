@@ -17,6 +17,7 @@ thread_index ()
 static __global__ void
 make_noise (float *y, gsize count, guint64 seed, guint32 chunk, guint32 step)
 {
+  lf_kernel_begin ();
   gsize block = thread_index (), first = 4 * block;
   float normal[4];
 
@@ -34,8 +35,8 @@ lf_cuda_noise (LfQueue *q, float *y, gsize count, guint64 seed, guint32 chunk, g
 {
   if (q->error || count == 0)
     return;
-  make_noise<<<lf_cuda_blocks (count, 4 * THREADS), THREADS, 0, q->stream>>> (
-      y, count, seed, chunk, step);
+  lf_cuda_launch (
+      q, make_noise, lf_cuda_blocks (count, 4 * THREADS), THREADS, 0, y, count, seed, chunk, step);
   LF_CUDA_LAUNCHED (q, "noise");
 }
 
@@ -43,6 +44,7 @@ lf_cuda_noise (LfQueue *q, float *y, gsize count, guint64 seed, guint32 chunk, g
 static __global__ void
 combine (float *y, const float *a, const float *b, float weight_a, float weight_b, gsize count)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -55,8 +57,8 @@ launch_combine (LfQueue *q, float *y, const float *a, const float *b, float weig
 {
   if (q->error || count == 0)
     return;
-  combine<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
-      y, a, b, weight_a, weight_b, count);
+  lf_cuda_launch (
+      q, combine, lf_cuda_blocks (count, THREADS), THREADS, 0, y, a, b, weight_a, weight_b, count);
   LF_CUDA_LAUNCHED (q, what);
 }
 
@@ -80,12 +82,61 @@ lf_cuda_lerp (LfQueue *q, float *y, const float *a, const float *b, float weight
   launch_combine (q, y, a, b, 1 - weight, weight, count, "lerp");
 }
 
+gboolean
+lf_cuda_code_waits (void)
+{
+  cudaFuncAttributes attributes;
+
+  if (cudaFuncGetAttributes (&attributes, combine) == cudaSuccess)
+    return attributes.ptxVersion >= 90;
+  cudaGetLastError ();
+  return FALSE;
+}
+
+/* ------------------------------------------------------------------- copies */
+
+#define COPY_UNITS 4 /* of a thread */
+
+static __global__ void
+copy_units (uint4 *dst, const uint4 *src, gsize count)
+{
+  lf_kernel_begin ();
+  gsize first = (gsize) blockIdx.x * THREADS * COPY_UNITS + threadIdx.x;
+  uint4 v[COPY_UNITS];
+
+#pragma unroll
+  for (int i = 0; i < COPY_UNITS; i++)
+    if (first + i * THREADS < count)
+      v[i] = src[first + i * THREADS];
+#pragma unroll
+  for (int i = 0; i < COPY_UNITS; i++)
+    if (first + i * THREADS < count)
+      dst[first + i * THREADS] = v[i];
+}
+
+/* A kernel follows others closer than the driver's copies do. */
+void
+lf_cuda_copy (LfQueue *q, void *dst, const void *src, gsize bytes)
+{
+  gsize at = GPOINTER_TO_SIZE (dst) | GPOINTER_TO_SIZE (src) | bytes;
+
+  if (q->error || bytes == 0)
+    return;
+  if (at % sizeof (uint4))
+    cudaMemcpyAsync (dst, src, bytes, cudaMemcpyDeviceToDevice, q->stream);
+  else
+    lf_cuda_launch (q, copy_units, lf_cuda_blocks (bytes / sizeof (uint4), THREADS * COPY_UNITS),
+        THREADS, 0, (uint4 *) dst, (const uint4 *) src, bytes / sizeof (uint4));
+  LF_CUDA_LAUNCHED (q, "a copy");
+}
+
 /* -------------------------------------------------------------- activations */
 
 template <typename To, typename From>
 static __global__ void
 convert (To *y, const From *x, gsize count)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -97,8 +148,8 @@ lf_cuda_from_float (LfQueue *q, void *y, const float *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_DECODER_ACT (
-      q, convert<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> ((T *) y, x, count));
+  LF_CUDA_DECODER_ACT (q, lf_cuda_launch (q, convert<T, float>, lf_cuda_blocks (count, THREADS),
+                              THREADS, 0, (T *) y, x, count));
   LF_CUDA_LAUNCHED (q, "from_float");
 }
 
@@ -107,7 +158,7 @@ lf_cuda_to_float (LfQueue *q, float *y, const void *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_DECODER_ACT (q, convert<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
-                              y, (const T *) x, count));
+  LF_CUDA_DECODER_ACT (q, lf_cuda_launch (q, convert<float, T>, lf_cuda_blocks (count, THREADS),
+                              THREADS, 0, y, (const T *) x, count));
   LF_CUDA_LAUNCHED (q, "to_float");
 }

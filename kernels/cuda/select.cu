@@ -9,7 +9,7 @@
 
 /* ----------------------------------------------------------------- pooling */
 
-#define POOL_WARPS 8 /* rows that a block reads at once */
+#define POOL_WARPS 16 /* rows that a block reads at once: few rounds, for memory is far */
 
 typedef struct
 {
@@ -25,6 +25,7 @@ template <typename T, int N>
 static __global__ void
 pool_rows (Pool a)
 {
+  lf_kernel_begin ();
   __shared__ __align__ (16) float sums[POOL_WARPS][32 * N];
   int pieces = (a.C + 32 * N - 1) / (32 * N), piece = blockIdx.x % pieces;
   int block = blockIdx.x / pieces, frame = block / a.blocks;
@@ -76,6 +77,7 @@ pool_rows (Pool a)
 static __global__ void
 pool_means (float *means, Pool a)
 {
+  lf_kernel_begin ();
   int pieces = (a.C + blockDim.x - 1) / blockDim.x;
   int c = blockIdx.x % pieces * blockDim.x + threadIdx.x;
   gsize slot = a.slots[blockIdx.x / pieces];
@@ -98,9 +100,10 @@ launch_pool (LfQueue *q, const Pool *a, gint frames)
   gsize blocks = (gsize) frames * a->blocks;
 
   if (a->C % N == 0 && GPOINTER_TO_SIZE (a->x) % 16 == 0)
-    pool_rows<T, N><<<blocks * lf_cuda_blocks (a->C, 32 * N), 32 * POOL_WARPS, 0, q->stream>>> (*a);
+    lf_cuda_launch (
+        q, pool_rows<T, N>, blocks * lf_cuda_blocks (a->C, 32 * N), 32 * POOL_WARPS, 0, *a);
   else
-    pool_rows<T, 1><<<blocks * lf_cuda_blocks (a->C, 32), 32 * POOL_WARPS, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, pool_rows<T, 1>, blocks * lf_cuda_blocks (a->C, 32), 32 * POOL_WARPS, 0, *a);
 }
 
 void
@@ -129,7 +132,7 @@ lf_cuda_pool_frames (LfQueue *q, float *pooled, float *means, const void *cache,
     return;
   LF_CUDA_ACT (q, launch_pool<T> (q, &a, frames));
   if (LF_CUDA_LAUNCHED (q, "pool_frames")) {
-    pool_means<<<frames * lf_cuda_blocks (C, 128), 128, 0, q->stream>>> (means, a);
+    lf_cuda_launch (q, pool_means, frames * lf_cuda_blocks (C, 128), 128, 0, means, a);
     LF_CUDA_LAUNCHED (q, "pool_frames");
   }
 }
@@ -304,6 +307,7 @@ template <int STEPS>
 static __global__ void
 __launch_bounds__ (SELECT_THREADS) select_blocks (LfSelectBlocks a, uint32_t *scratch)
 {
+  lf_kernel_begin ();
   extern __shared__ uint32_t in_shared[];
   int visible = a.past + a.frames, n = visible * a.frame_blocks;
   int tiles = (a.q_blocks + QUERIES - 1) / QUERIES;
@@ -356,7 +360,7 @@ launch_select (LfQueue *q, const LfSelectBlocks *a)
                  "select_blocks")) {
     return;
   }
-  select_blocks<STEPS><<<blocks, SELECT_THREADS, bytes, q->stream>>> (*a, scratch);
+  lf_cuda_launch (q, select_blocks<STEPS>, blocks, SELECT_THREADS, bytes, *a, scratch);
   LF_CUDA_LAUNCHED (q, "select_blocks");
 }
 

@@ -17,6 +17,7 @@ template <typename From>
 static __global__ void
 embed (float *y, const From *table, const gint32 *ids, int C)
 {
+  lf_kernel_begin ();
   const From *row = table + (gsize) ids[blockIdx.x] * C;
 
   for (int i = threadIdx.x; i < C; i += blockDim.x)
@@ -28,11 +29,11 @@ launch_embed (
     LfQueue *q, float *y, const void *table, LfDType dtype, const gint32 *ids, gint T, gint C)
 {
   if (dtype == LF_DTYPE_F32)
-    embed<<<T, BLOCK, 0, q->stream>>> (y, (const float *) table, ids, C);
+    lf_cuda_launch (q, embed<float>, T, BLOCK, 0, y, (const float *) table, ids, C);
   else if (dtype == LF_DTYPE_BF16)
-    embed<<<T, BLOCK, 0, q->stream>>> (y, (const LfBf16 *) table, ids, C);
+    lf_cuda_launch (q, embed<LfBf16>, T, BLOCK, 0, y, (const LfBf16 *) table, ids, C);
   else
-    embed<<<T, BLOCK, 0, q->stream>>> (y, (const __half *) table, ids, C);
+    lf_cuda_launch (q, embed<__half>, T, BLOCK, 0, y, (const __half *) table, ids, C);
 }
 
 void
@@ -162,6 +163,7 @@ template <typename T>
 static __global__ void
 __launch_bounds__ (BLOCK) t5_attention (Attention a)
 {
+  lf_kernel_begin ();
   extern __shared__ __align__ (16) float shared[];
   float *queries = shared, *keys = queries + TILE * STRIDE; /* keys, then their shares */
   float *values = keys + TILE * STRIDE, *bias = values + TILE * STRIDE; /* (2 TILE - 1) */
@@ -252,7 +254,7 @@ launch_t5_attention (LfQueue *q, const Attention *a)
               t5_attention<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
           "t5_attention"))
     return;
-  t5_attention<T><<<grid, BLOCK, bytes, q->stream>>> (*a);
+  lf_cuda_launch (q, t5_attention<T>, grid, BLOCK, bytes, *a);
   LF_CUDA_LAUNCHED (q, "t5_attention");
 }
 

@@ -88,8 +88,9 @@ store_fp8 (guint8 *y, const float (&v)[N], float inverse)
  * of x, T of y. */
 template <typename X, typename T, int WARPS, int PACKS, bool CENTER, bool ADD, bool FP8>
 static __global__ void
-norm_packs (Norm a)
+__launch_bounds__ (WARPS == 1 ? 128 : 256, WARPS == 1 ? 5 : 2) norm_packs (Norm a)
 {
+  lf_kernel_begin ();
   constexpr int N = LfPack<T>::N, WIDTH = 32 * WARPS;
   __shared__ float shared[32];
   int lane = threadIdx.x % WIDTH, packs = a.C / N;
@@ -105,18 +106,26 @@ norm_packs (Norm a)
     if (lane + i * WIDTH < packs)
       lf_load_values (v[i], x + (lane + i * WIDTH) * N);
   if constexpr (ADD) {
+    LfPack<T> more[PACKS]; /* all on their way before anything is stored */
+
+#pragma unroll
+    for (int i = 0; i < PACKS; i++)
+      if (lane + i * WIDTH < packs)
+        more[i] = lf_load_pack ((const T *) a.add + row * a.C + (lane + i * WIDTH) * N);
 #pragma unroll
     for (int i = 0; i < PACKS; i++)
       if (lane + i * WIDTH < packs) {
         int c = (lane + i * WIDTH) * N;
-        float more[N], gate[N];
+        float gate[N];
 
-        lf_load_values (more, (const T *) a.add + row * a.C + c);
         if (a.gate)
           load_weights (gate, a.gate + c);
 #pragma unroll
-        for (int j = 0; j < N; j++)
-          v[i][j] += a.gate ? gate[j] * more[j] : more[j];
+        for (int j = 0; j < N; j++) {
+          float term = lf_load (&more[i].value[j]);
+
+          v[i][j] += a.gate ? gate[j] * term : term;
+        }
         lf_store_values (a.sum + row * a.C + c, v[i]);
       }
   }
@@ -175,6 +184,7 @@ template <typename X, typename T, bool CENTER, bool ADD>
 static __global__ void
 norm_any (Norm a)
 {
+  lf_kernel_begin ();
   __shared__ float shared[32];
   const gsize row = blockIdx.x;
   const X *x = (const X *) a.x + row * a.ldx;
@@ -226,12 +236,12 @@ launch_norm (LfQueue *q, const Norm *a)
                && aligned (16, a->x, a->y, a->scale, a->shift, a->add, a->gate);
 
   if (packs && a->C / N <= 32 * 6)
-    norm_packs<X, T, 1, 6, CENTER, ADD, FP8>
-        <<<lf_cuda_blocks (a->rows, 4), 4 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (
+        q, norm_packs<X, T, 1, 6, CENTER, ADD, FP8>, lf_cuda_blocks (a->rows, 4), 4 * 32, 0, *a);
   else if (packs && a->C / N <= 256 * 8)
-    norm_packs<X, T, 8, 8, CENTER, ADD, FP8><<<a->rows, 256, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, norm_packs<X, T, 8, 8, CENTER, ADD, FP8>, a->rows, 256, 0, *a);
   else
-    norm_any<X, T, CENTER, ADD><<<a->rows, THREADS, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, norm_any<X, T, CENTER, ADD>, a->rows, THREADS, 0, *a);
 }
 
 template <typename T>
@@ -328,17 +338,15 @@ block_sum_2 (float a, float b, float2 *shared)
   return make_float2 (lf_warp_sum (s.x), lf_warp_sum (s.y));
 }
 
-/* N values of a token from channel c on: queries q and keys k come in as they are. */
+/* N values of a token from channel c on: queries q and keys k come in as they are; of_q, of_k are
+ * the norms' weights. */
 template <int N, typename T>
 __device__ __forceinline__ void
-finish_qk (const LfQkNormRope &a, const Angles &angles, float (&q)[N], float (&k)[N], float2 inv,
-    gsize query, gsize key, int c)
+finish_qk (const LfQkNormRope &a, const Angles &angles, float (&q)[N], float (&k)[N],
+    const float (&of_q)[N], const float (&of_k)[N], float2 inv, gsize query, gsize key, int c)
 {
-  float of_q[N], of_k[N];
   int pair = c % a.d / 2;
 
-  load_weights (of_q, a.norm_q + c);
-  load_weights (of_k, a.norm_k + c);
 #pragma unroll
   for (int i = 0; i < N; i++) {
     q[i] = q[i] * inv.x * of_q[i];
@@ -362,6 +370,7 @@ inverse_rms (float2 squares, int C, float eps)
 template <typename T, int PACKS>
 static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope a)
 {
+  lf_kernel_begin ();
   constexpr int N = LfPack<T>::N;
   __shared__ float2 shared[32];
   int C = a.heads * a.d, packs = C / N, frame = blockIdx.x / a.n, token = blockIdx.x % a.n;
@@ -369,7 +378,7 @@ static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope
   const T *x = (const T *) a.qkv + row * 3 * C;
   Angles angles = token_angles (a.rope, frame, token);
   LfPack<T> q[PACKS], k[PACKS], v[PACKS];
-  float squares_q = 0, squares_k = 0;
+  float squares_q = 0, squares_k = 0, of_q[N], of_k[N];
   float2 inv;
 
 #pragma unroll
@@ -382,31 +391,46 @@ static __global__ void __launch_bounds__ (1024) qk_norm_rope_packs (LfQkNormRope
       v[i] = lf_load_pack (x + 2 * C + p * N);
     }
   }
+  /* on their way while sums are taken, where there is room for them */
+  if (PACKS == 1 && threadIdx.x < packs) {
+    load_weights (of_q, a.norm_q + threadIdx.x * N);
+    load_weights (of_k, a.norm_k + threadIdx.x * N);
+  }
 #pragma unroll
   for (int i = 0; i < PACKS; i++)
     if (threadIdx.x + i * blockDim.x < packs)
 #pragma unroll
       for (int j = 0; j < N; j++) {
-        float of_q = lf_load (&q[i].value[j]), of_k = lf_load (&k[i].value[j]);
+        float q_j = lf_load (&q[i].value[j]), k_j = lf_load (&k[i].value[j]);
 
-        squares_q += of_q * of_q;
-        squares_k += of_k * of_k;
+        squares_q += q_j * q_j;
+        squares_k += k_j * k_j;
       }
+#pragma unroll
+  for (int i = 0; i < PACKS; i++) {
+    int p = threadIdx.x + i * blockDim.x;
+
+    if (p < packs)
+      lf_store_pack ((T *) a.values + key + p * N, v[i]);
+  }
   inv = inverse_rms (block_sum_2 (squares_q, squares_k, shared), C, a.eps);
 #pragma unroll
   for (int i = 0; i < PACKS; i++) {
     int c = (threadIdx.x + i * blockDim.x) * N;
-    float of_q[N], of_k[N];
+    float q_i[N], k_i[N];
 
     if (c >= C)
       break;
+    if (PACKS > 1) {
+      load_weights (of_q, a.norm_q + c);
+      load_weights (of_k, a.norm_k + c);
+    }
 #pragma unroll
     for (int j = 0; j < N; j++) {
-      of_q[j] = lf_load (&q[i].value[j]);
-      of_k[j] = lf_load (&k[i].value[j]);
+      q_i[j] = lf_load (&q[i].value[j]);
+      k_i[j] = lf_load (&k[i].value[j]);
     }
-    lf_store_pack ((T *) a.values + key + c, v[i]);
-    finish_qk<N, T> (a, angles, of_q, of_k, inv, row * C, key, c);
+    finish_qk<N, T> (a, angles, q_i, k_i, of_q, of_k, inv, row * C, key, c);
   }
 }
 
@@ -415,6 +439,7 @@ template <typename T>
 static __global__ void
 qk_norm_rope_pairs (LfQkNormRope a)
 {
+  lf_kernel_begin ();
   __shared__ float2 shared[32];
   int C = a.heads * a.d, frame = blockIdx.x / a.n, token = blockIdx.x % a.n;
   gsize row = blockIdx.x, key = ((gsize) a.slots[frame] * a.n + token) * C;
@@ -432,11 +457,13 @@ qk_norm_rope_pairs (LfQkNormRope a)
   }
   inv = inverse_rms (block_sum_2 (squares_q, squares_k, shared), C, a.eps);
   for (int c = 2 * threadIdx.x; c < C; c += 2 * blockDim.x) {
-    float of_q[2], of_k[2];
+    float q_c[2], k_c[2], of_q[2], of_k[2];
 
-    lf_load_values (of_q, q + c);
-    lf_load_values (of_k, k + c);
-    finish_qk<2, T> (a, angles, of_q, of_k, inv, row * C, key, c);
+    lf_load_values (q_c, q + c);
+    lf_load_values (k_c, k + c);
+    load_weights (of_q, a.norm_q + c);
+    load_weights (of_k, a.norm_k + c);
+    finish_qk<2, T> (a, angles, q_c, k_c, of_q, of_k, inv, row * C, key, c);
   }
 }
 
@@ -451,11 +478,11 @@ launch_qk_norm_rope (LfQueue *q, const LfQkNormRope *a)
               && aligned (8, a->rope.time, a->rope.row, a->rope.column);
 
   if (fits && packs <= 1024)
-    qk_norm_rope_packs<T, 1><<<rows, (packs + 31) / 32 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_packs<T, 1>, rows, (packs + 31) / 32 * 32, 0, *a);
   else if (fits)
-    qk_norm_rope_packs<T, 2><<<rows, (packs + 63) / 64 * 32, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_packs<T, 2>, rows, (packs + 63) / 64 * 32, 0, *a);
   else
-    qk_norm_rope_pairs<T><<<rows, THREADS, 0, q->stream>>> (*a);
+    lf_cuda_launch (q, qk_norm_rope_pairs<T>, rows, THREADS, 0, *a);
 }
 
 void
@@ -477,6 +504,7 @@ template <typename T, int N>
 static __global__ void
 rotate_keys (T *keys, const T *plain, LfRope rope, const gint32 *slots, int n, int C, int d)
 {
+  lf_kernel_begin ();
   int frame = blockIdx.x / n, token = blockIdx.x % n;
   gsize at = ((gsize) slots[frame] * n + token) * C;
   Angles angles = token_angles (rope, frame, token);
@@ -498,10 +526,11 @@ launch_rotate_keys (LfQueue *q, T *keys, const T *plain, const LfRope *rope, con
   constexpr int N = LfPack<T>::N;
 
   if (d % N == 0 && aligned (16, keys, plain) && aligned (8, rope->time, rope->row, rope->column))
-    rotate_keys<T, N><<<frames * n, MIN (THREADS, (C / N + 31) / 32 * 32), 0, q->stream>>> (
+    lf_cuda_launch (q, rotate_keys<T, N>, frames * n, MIN (THREADS, (C / N + 31) / 32 * 32), 0,
         keys, plain, *rope, slots, n, C, d);
   else
-    rotate_keys<T, 2><<<frames * n, THREADS, 0, q->stream>>> (keys, plain, *rope, slots, n, C, d);
+    lf_cuda_launch (
+        q, rotate_keys<T, 2>, frames * n, THREADS, 0, keys, plain, *rope, slots, n, C, d);
 }
 
 void
@@ -532,6 +561,7 @@ template <typename T>
 static __global__ void
 add_modulation (float *y, const float *tables, const T *x, gsize count, gsize period)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -546,7 +576,7 @@ lf_cuda_add_modulation (LfQueue *q, float *y, const float *tables, const void *x
 
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (q, add_modulation<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
+  LF_CUDA_ACT (q, lf_cuda_launch (q, add_modulation<T>, lf_cuda_blocks (count, THREADS), THREADS, 0,
                       y, tables, (const T *) x, count, period));
   LF_CUDA_LAUNCHED (q, "add_modulation");
 }
@@ -555,6 +585,7 @@ template <typename T>
 static __global__ void
 silu (T *y, const T *x, gsize count)
 {
+  lf_kernel_begin ();
   gsize i = thread_index ();
 
   if (i < count)
@@ -566,8 +597,8 @@ lf_cuda_silu (LfQueue *q, void *y, const void *x, gsize count)
 {
   if (q->error || count == 0)
     return;
-  LF_CUDA_ACT (q, silu<<<lf_cuda_blocks (count, THREADS), THREADS, 0, q->stream>>> (
-                      (T *) y, (const T *) x, count));
+  LF_CUDA_ACT (q, lf_cuda_launch (q, silu<T>, lf_cuda_blocks (count, THREADS), THREADS, 0, (T *) y,
+                      (const T *) x, count));
   LF_CUDA_LAUNCHED (q, "silu");
 }
 
@@ -593,6 +624,7 @@ template <typename T>
 static __global__ void
 patchify (T *y, const float *latent, Patches a)
 {
+  lf_kernel_begin ();
   gsize at = thread_index ();
 
   if (at < a.count) {
@@ -607,6 +639,7 @@ template <typename T>
 static __global__ void
 unpatchify (float *latent, const T *x, Patches a)
 {
+  lf_kernel_begin ();
   gsize at = thread_index ();
 
   if (at < a.count) {
@@ -624,8 +657,8 @@ lf_cuda_patchify (LfQueue *q, void *y, const float *latent, gint F, gint Z, gint
 
   if (q->error || a.count == 0)
     return;
-  LF_CUDA_ACT (q,
-      patchify<<<lf_cuda_blocks (a.count, THREADS), THREADS, 0, q->stream>>> ((T *) y, latent, a));
+  LF_CUDA_ACT (q, lf_cuda_launch (q, patchify<T>, lf_cuda_blocks (a.count, THREADS), THREADS, 0,
+                      (T *) y, latent, a));
   LF_CUDA_LAUNCHED (q, "patchify");
 }
 
@@ -636,7 +669,7 @@ lf_cuda_unpatchify (LfQueue *q, float *latent, const void *x, gint F, gint Z, gi
 
   if (q->error || a.count == 0)
     return;
-  LF_CUDA_ACT (q, unpatchify<<<lf_cuda_blocks (a.count, THREADS), THREADS, 0, q->stream>>> (
+  LF_CUDA_ACT (q, lf_cuda_launch (q, unpatchify<T>, lf_cuda_blocks (a.count, THREADS), THREADS, 0,
                       latent, (const T *) x, a));
   LF_CUDA_LAUNCHED (q, "unpatchify");
 }

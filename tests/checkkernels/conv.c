@@ -120,6 +120,8 @@ ck_check_conv (Ck *c)
       {3, 24, 3, 3, 1, 5, 33, 1, 0, RESIDUAL_NONE, 0, TRUE},
       {16, 32, 1, 3, 2, 7, 6, 1, 0, RESIDUAL_OTHER, LF_ACTIVATION_RELU, FALSE},
       {34, 17, 1, 1, 1, 5, 5, 1, 17, RESIDUAL_NONE, 0, TRUE},
+      {96, 104, 2, 3, 1, 9, 17, 1, 0, RESIDUAL_OTHER, 0, TRUE},
+      {128, 96, 1, 1, 1, 9, 17, 1, 0, RESIDUAL_NONE, 0, TRUE},
   };
   static const Conv cases[] = {
       /* the Wan decoder's kinds */
