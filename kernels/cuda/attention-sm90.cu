@@ -632,8 +632,6 @@ template <int D, int BK>
 static gboolean
 launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
 {
-  const char *lazy = g_getenv ("LIGHTFORCE_ATTENTION");
-
   if (a->list && a->block_q != ROWS)
     return launch_as<D, BK, 0> (q, f, a);
   if constexpr (BK == 128) {
@@ -641,8 +639,7 @@ launch (LfQueue *q, EncodeFunc f, const LfCudaAttention *a)
       return launch_as<D, BK, ALIKE | BIASED> (q, f, a);
   }
   if constexpr (D == 128 && BK == 128) {
-    if (!lazy || atoi (lazy) != 10)
-      return launch_as<D, BK, ALIKE | LAZY> (q, f, a);
+    return launch_as<D, BK, ALIKE | LAZY> (q, f, a);
   }
   return launch_as<D, BK, ALIKE> (q, f, a);
 }
