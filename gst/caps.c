@@ -42,6 +42,24 @@ lf_src_caps_name_cuda (const GstCaps *caps)
   return FALSE;
 }
 
+/* The model's own size comes before all others: a scaler, which takes any, is then given that and
+ * not the size it is to make. */
+static GstCaps *
+put_own_size_first (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info)
+{
+  GstCaps *own;
+
+  if (want->width > 0 && want->height > 0)
+    return caps;
+  own = gst_caps_copy (caps);
+  if (want->width <= 0)
+    gst_caps_set_simple (own, "width", G_TYPE_INT, info->width, NULL);
+  if (want->height <= 0)
+    gst_caps_set_simple (own, "height", G_TYPE_INT, info->height, NULL);
+  gst_caps_append (own, caps);
+  return own;
+}
+
 GstCaps *
 lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean cuda)
 {
@@ -63,7 +81,7 @@ lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *in
         "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, "interlace-mode", G_TYPE_STRING,
         "progressive", NULL);
   }
-  return caps;
+  return put_own_size_first (caps, want, info);
 }
 
 static void

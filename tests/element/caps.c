@@ -188,6 +188,22 @@ GST_START_TEST (test_fixate)
 }
 GST_END_TEST;
 
+/* A scaler takes any size: it gets the model's, and not the one that it is to make. */
+GST_START_TEST (test_scaler)
+{
+  Rig *rig = rig_new_full ("num-buffers=1", NULL,
+      "videoscale ! video/x-raw,width=320,height=240 ! fakesink name=sink sync=false");
+  StandinLog log;
+
+  rig_run_to_eos (rig);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.config.width, 64);
+  fail_unless_equals_int (log.config.height, 48);
+  standin_log_clear (&log);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_not_negotiated)
 {
   static const struct
@@ -431,6 +447,7 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_other_colours, 0, 6);
   tcase_add_test (tc, test_no_cuda_memory);
   tcase_add_test (tc, test_fixate);
+  tcase_add_test (tc, test_scaler);
   tcase_add_loop_test (tc, test_not_negotiated, 0, 9);
   tcase_add_loop_test (tc, test_size_not_possible, 0, 2);
   tcase_add_test (tc, test_not_linked);
