@@ -11,7 +11,7 @@ set -eu
 me=$(basename "$0")
 here=$(cd "$(dirname "$0")" && pwd)
 prompt="a red ball bouncing on green hills"
-prompt_file='' seed=0 model='' seconds='' bitrate=2000 size='' rate='' encoder='' silence='' quiet='' properties='' native='' build=''
+prompt_file='' seed=0 model='' seconds='' bitrate=2000 size='' rate='' encoder='' silence='' quiet='' properties='' build=''
 
 common_help() {
   cat <<END
@@ -198,17 +198,6 @@ find_plugin() {
     fail "there is no lightforcesrc: build it (meson setup build; meson compile -C build), or install gstreamer1.0-lightforce"
 }
 
-# A source that may choose takes the size that is asked for behind the scaler, and computes that
-# many pixels: it is held to the model's own, which lightforce-inspect knows.
-find_size() {
-  inspect=lightforce-inspect
-  [ ! -x "$build/tools/lightforce-inspect" ] || inspect=$build/tools/lightforce-inspect
-  need_program "$inspect" lightforce-tools
-  file=${model:-${LIGHTFORCE_DEFAULT_MODEL:-$here/../lightforce-default.safetensors}}
-  native=$("$inspect" "$file" | sed -n 's/^ *\([0-9]*\) x \([0-9]*\) pixels.*/width=\1 height=\2/p')
-  [ -n "$native" ] || fail "lightforce-inspect knows no size of $file: leave out --size, or use --set width=N and height=N"
-}
-
 # the value of a property, as gst-launch-1.0 reads it
 quote() {
   printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g')"
@@ -224,10 +213,7 @@ prepare() { # ELEMENT...
   case $fps in */*) keys=$((keys / ${fps#*/})) ;; esac
   [ "$keys" -gt 0 ] || keys=1
   caps=video/x-raw,format=I420,pixel-aspect-ratio=1/1
-  if [ -n "$size" ]; then
-    find_size
-    caps=$caps,width=${size%%x*},height=${size#*x}
-  fi
+  [ -z "$size" ] || caps=$caps,width=${size%%x*},height=${size#*x}
   video='videoscale ! videoconvert'
   if [ -n "$rate" ]; then
     case $rate in */*) ;; *) rate=$rate/1 ;; esac
@@ -264,5 +250,5 @@ launch() { # PROPERTY... ! ELEMENT...
   [ -z "$prompt_file" ] || set -- "prompt-file=$(quote "$prompt_file")" "$@"
   # an end as by end of stream where it is interrupted, so that files are whole
   # shellcheck disable=SC2086 # no word where it is empty
-  exec gst-launch-1.0 -e $quiet lightforcesrc $native "prompt=$(quote "$prompt")" seed="$seed" "$@"
+  exec gst-launch-1.0 -e $quiet lightforcesrc "prompt=$(quote "$prompt")" seed="$seed" "$@"
 }
