@@ -173,13 +173,15 @@ def frame_map(trace, numbers, layer, head):
 
 @torch.no_grad()
 def drift(path, device, targets, prompts, seconds, seed):
-    """Long streams of every setting -> {setting: rows of measure.Drift, JPEG of the first streams}."""
+    """Long streams, dense, as packed and with both methods -> {setting: rows of measure.Drift, JPEG of three}."""
     torch.set_float32_matmul_precision("high")
     model = quality_model.Model(path, device)
     rate = model.config["video"]["framerate"][0] / model.config["video"]["framerate"][1]
     chunks = math.ceil((seconds * rate + 3) / (4 * model.c["chunk_frames"]))
     out = {}
     for name, sparse in settings(model, targets, chunks).items():
+        if name.endswith(("uniform", "CAG")):
+            continue
         noises, stream, memory = noise_for(model, len(prompts), seed), model.start(prompts), {}
         figures, kept, made = measure.Drift(), [], 0
         for _ in range(chunks):
@@ -231,7 +233,7 @@ def measured(a, path, scenes, prompts, eye, first, long):
     """
     began, model = time.time(), quality_model.Model(path, a.device)
     cases = settings(model, a.sparsity, a.chunks)
-    trace = f"{max(a.sparsity)} CAG+HSA"
+    trace = f"{max(a.sparsity)} CAG+HSA" if a.sparsity else "packed"
     out = {name: dict(values={}, kept=[], answers=[]) for name in cases}
     rows, sheets, dense = [], [], []
     for start in range(0, len(prompts), a.batch):
@@ -382,10 +384,12 @@ def arguments():
     a.add_argument("--columns", type=int, default=6)
     a.add_argument("--rows", type=int, default=1)
     a.add_argument("--names", nargs="*", default=["before", "after"])
-    a.add_argument("--classifier", help="weights of models/classifier.py; without them no scores")
+    a.add_argument("--classifier", default=os.path.join(HERE, "classifier.safetensors"),
+                   help="weights of models/classifier.py; empty: no scores")
     a.add_argument("--prompts", type=int, default=64)
     a.add_argument("--chunks", type=int, default=7, help="of each video; 7 are 5 seconds")
-    a.add_argument("--sparsity", type=float, nargs="*", default=[0.8, 0.9])
+    a.add_argument("--sparsity", type=float, nargs="*", default=[0.8, 0.9],
+                   help="compared; none: only dense attention and the file's own settings")
     a.add_argument("--streams", type=int, default=8, help="prompts of the long streams; 0: none")
     a.add_argument("--seconds", type=int, default=60)
     a.add_argument("--batch", type=int, default=32)
