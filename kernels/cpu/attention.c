@@ -30,8 +30,6 @@ typedef struct
   const gint32 *list;
   gint count, block_q, block_k, q_blocks, frame_blocks;
 
-  LfGemmTileFunc tile;
-  gint tile_rows;
   gint d_columns; /* panels of a head: d in columns of a tile, the last filled up */
   gint panels;    /* of a block of keys */
   gint tile_keys;
@@ -95,7 +93,8 @@ typedef struct
   float *scores;  /* (M, ld) */
   float *out;     /* (M, d_columns columns) */
   float *maximum, *sum;
-  gint M, rows, ld; /* rows: those that are queries */
+  gint rows, tall, M; /* queries; tiles of the first kind; rows of all tiles */
+  gint ld;
   Run *runs;
   gint n_runs, filled;
 } Tile;
@@ -103,11 +102,43 @@ typedef struct
 static gsize
 tile_floats (const Attention *a)
 {
-  gint M = round_up (TILE_QUERIES, a->tile_rows);
+  gint M = round_up (TILE_QUERIES, a->level->rows[0]);
 
   return (gsize) M
              * (a->d + a->tile_keys + a->level->columns + a->d_columns * a->level->columns + 2)
          + (gsize) a->tile_keys * sizeof (Run) / sizeof (float);
+}
+
+/* Takes as many tiles of each kind as leave fewest rows without a query. */
+static void
+choose_tiles (Tile *t, const LfGemmLevel *level)
+{
+  gint low;
+
+  t->M = G_MAXINT;
+  for (low = 0; low < level->rows[0]; low++) {
+    gint rest = MAX (t->rows - low * level->rows[1], 0);
+    gint tall = (rest + level->rows[0] - 1) / level->rows[0];
+    gint M = tall * level->rows[0] + low * level->rows[1];
+
+    if (M < t->M) {
+      t->M = M;
+      t->tall = tall;
+    }
+  }
+}
+
+/* y (M, columns of a tile) = x (M, k) w, or added to it. */
+static void
+tile_multiply (const Tile *t, const LfGemmLevel *level, float *y, gsize ldy, const float *x,
+    gsize ldx, const float *w, gint k, gboolean add)
+{
+  gint row = 0, kind;
+
+  for (; row < t->M; row += level->rows[kind]) {
+    kind = row >= t->tall * level->rows[0];
+    level->tile[kind](y + row * ldy, ldy, x + row * ldx, ldx, w, k, add);
+  }
 }
 
 static void
@@ -117,7 +148,7 @@ tile_start (Tile *t, const Attention *a, float *scratch, gint head, gint row, gi
   float scale = 1.0f / sqrtf (a->d);
 
   t->rows = rows;
-  t->M = round_up (rows, a->tile_rows);
+  choose_tiles (t, a->level);
   t->ld = a->tile_keys + a->level->columns;
   t->queries = scratch;
   t->scores = t->queries + (gsize) t->M * a->d;
@@ -142,7 +173,7 @@ tile_start (Tile *t, const Attention *a, float *scratch, gint head, gint row, gi
 static void
 tile_flush (Tile *t, const Attention *a, const float *values)
 {
-  gint columns = a->level->columns, ldo = a->d_columns * columns, i, j, row, at = 0;
+  gint columns = a->level->columns, ldo = a->d_columns * columns, i, j, at = 0;
 
   if (!t->filled)
     return;
@@ -163,10 +194,8 @@ tile_flush (Tile *t, const Attention *a, const float *values)
     const Run *run = &t->runs[i];
 
     for (j = 0; j < a->d_columns; j++)
-      for (row = 0; row < t->M; row += a->tile_rows)
-        a->tile (t->out + (gsize) row * ldo + j * columns, ldo,
-            t->scores + (gsize) row * t->ld + at, t->ld,
-            values + ((gsize) j * a->visible * a->n + run->first) * columns, run->count, TRUE);
+      tile_multiply (t, a->level, t->out + j * columns, ldo, t->scores + at, t->ld,
+          values + ((gsize) j * a->visible * a->n + run->first) * columns, run->count, TRUE);
     at += run->count;
   }
   t->n_runs = t->filled = 0;
@@ -184,11 +213,9 @@ tile_add (Tile *t, const Attention *a, const float *keys, const float *values, g
   if (t->filled + rows > a->tile_keys)
     tile_flush (t, a, values);
   keys += (gsize) block * a->panels * a->d * columns;
-  for (i = 0; i < rows; i += columns) {
-    for (row = 0; row < t->M; row += a->tile_rows)
-      a->tile (t->scores + (gsize) row * t->ld + t->filled + i, t->ld,
-          t->queries + (gsize) row * a->d, a->d, keys + (gsize) i * a->d, a->d, FALSE);
-  }
+  for (i = 0; i < rows; i += columns)
+    tile_multiply (t, a->level, t->scores + t->filled + i, t->ld, t->queries, a->d,
+        keys + (gsize) i * a->d, a->d, FALSE);
   last = t->n_runs ? &t->runs[t->n_runs - 1] : NULL;
   if (last && last->first + last->count == first)
     last->count += rows;
@@ -245,7 +272,7 @@ attention_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 static void
 attend (Attention *a)
 {
-  gint columns = a->level->columns, rows, low;
+  gint columns = a->level->columns;
 
   if (!a->list) {
     a->block_q = TILE_QUERIES;
@@ -254,11 +281,6 @@ attend (Attention *a)
   a->q_blocks = (a->rows + a->block_q - 1) / a->block_q;
   a->frame_blocks = (a->n + a->block_k - 1) / a->block_k;
   a->tile_keys = MAX (TILE_KEYS, a->block_k);
-  /* the kind of tile that fills blocks up less */
-  rows = MIN (TILE_QUERIES, a->block_q);
-  low = round_up (rows, a->level->rows[1]) < round_up (rows, a->level->rows[0]);
-  a->tile = a->level->tile[low];
-  a->tile_rows = a->level->rows[low];
   a->d_columns = (a->d + columns - 1) / columns;
   a->panels = (a->block_k + columns - 1) / columns;
   a->head_keys = (gsize) a->visible * a->frame_blocks * a->panels * a->d * columns;
