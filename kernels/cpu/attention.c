@@ -276,8 +276,9 @@ attend (Attention *a)
 
   if (!a->list) {
     a->block_q = TILE_QUERIES;
-    a->block_k = MIN (DENSE_BLOCK, a->n);
+    a->block_k = DENSE_BLOCK;
   }
+  a->block_k = MIN (a->block_k, a->n); /* memory is for whole blocks */
   a->q_blocks = (a->rows + a->block_q - 1) / a->block_q;
   a->frame_blocks = (a->n + a->block_k - 1) / a->block_k;
   a->tile_keys = MAX (TILE_KEYS, a->block_k);
