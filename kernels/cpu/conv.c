@@ -20,13 +20,7 @@
 #define PIECE_BYTES (384 * 1024)
 #define MAX_SUMS 432 /* pixels x channels of a block */
 
-#ifdef __clang__
-#define LF_UNROLL _Pragma ("clang loop unroll(full)")
-#else
-#define LF_UNROLL _Pragma ("GCC unroll 32")
-#endif
-
-#if defined(__x86_64__)
+#ifdef LF_CPU_AVX512
 #define TILE_TITLE "AVX-512"
 #define TILE_NAME(n) avx512_##n
 #define TILE_TARGET __attribute__ ((target ("avx512f,avx512dq,avx512vl,avx512bw,fma")))
@@ -42,6 +36,9 @@
 #define TILE_PIXELS_3 9
 #define TILE_PIXELS_DOT 6
 #include "conv-tile.h"
+#endif
+
+#if defined(__x86_64__)
 
 static inline __attribute__ ((target ("avx2,fma"))) float
 add_up_8 (__m256 v)
@@ -127,10 +124,12 @@ lf_cpu_conv_levels (gint *n_levels)
   if (g_once_init_enter (&n)) {
     gint i = 0;
 
-#if defined(__x86_64__)
+#ifdef LF_CPU_AVX512
     if (__builtin_cpu_supports ("avx512f") && __builtin_cpu_supports ("avx512dq")
         && __builtin_cpu_supports ("avx512vl") && __builtin_cpu_supports ("avx512bw"))
       levels[i++] = &avx512_level;
+#endif
+#if defined(__x86_64__)
     if (__builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma"))
       levels[i++] = &avx2_level;
 #endif

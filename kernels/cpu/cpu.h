@@ -45,13 +45,29 @@ float *lf_cpu_shared (LfQueue *q, gsize floats);
 void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float *A, gint lda,
     const float *B, gint ldb, float beta, float *C, gint ldc);
 
+/* -Dc_args=-DLF_CPU_WITHOUT_AVX512 is for measuring what processors without it do. */
+#ifdef LF_CPU_WITHOUT_AVX512
+#define LF_CPU_V4
+#else
+#define LF_CPU_V4 "arch=x86-64-v4",
+#ifdef __x86_64__
+#define LF_CPU_AVX512
+#endif
+#endif
+
 /* Compiles a function for several levels of x86-64 and picks one when loading. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)                                \
     && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define LF_CPU_CLONES                                                                              \
-  __attribute__ ((target_clones ("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define LF_CPU_CLONES __attribute__ ((target_clones (LF_CPU_V4 "arch=x86-64-v3", "default")))
 #else
 #define LF_CPU_CLONES
+#endif
+
+/* In front of a loop: no loop is left of it. */
+#ifdef __clang__
+#define LF_UNROLL _Pragma ("clang loop unroll(full)")
+#else
+#define LF_UNROLL _Pragma ("GCC unroll 32")
 #endif
 
 /* fp8.c. Each takes `n` values with one scale; to_fp8 returns it. */

@@ -3,23 +3,25 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <cblas.h>
+#include <string.h>
 
-#include "cpu.h"
-#include "vecmath.h"
+#include "gemm.h"
 
-/* One piece of a product: small enough to share among threads, large enough for OpenBLAS
- * to run at speed. Pieces depend on shapes only, so results do not depend on threads. */
-#define PIECE_ROWS 128
-#define PIECE_COLUMNS 256
+/* A piece of a product is a few columns by many rows, so that weights are converted and
+ * brought into order seldom: PIECE_K of them at a time, in the first-level cache. */
+#define PIECE_COLUMNS 32 /* a multiple of every tile's */
+#define PIECE_ROWS 96    /* at least, where rows are shared out */
+#define PIECE_K 256
 
 typedef struct
 {
+  const LfGemmLevel *level;
   LfQueue *q;
   const LfLinear *w;
   float *y;
   gint ldy;
   const float *x; /* (rows, n_in) */
-  gint rows, piece_rows, piece_columns, column_pieces;
+  gint rows, piece_rows, column_pieces;
   LfEpilogue epilogue;
   const float *gate;
 } Linear;
@@ -30,37 +32,6 @@ lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float 
 {
   cblas_sgemm (CblasRowMajor, CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, M, N, K, alpha, A,
       lda, B, ldb, beta, C, ldc);
-}
-
-/* y (n) = epilogue of v (n) + bias */
-LF_CPU_CLONES static void
-finish_row (
-    float *y, const float *v, const float *bias, const float *gate, gint n, LfEpilogue epilogue)
-{
-  gint i;
-
-  switch (epilogue) {
-    case LF_EPILOGUE_NONE:
-      for (i = 0; i < n; i++)
-        y[i] = v[i] + bias[i];
-      break;
-    case LF_EPILOGUE_GELU:
-      for (i = 0; i < n; i++)
-        y[i] = lf_gelu_1 (v[i] + bias[i]);
-      break;
-    case LF_EPILOGUE_SILU:
-      for (i = 0; i < n; i++)
-        y[i] = lf_silu_1 (v[i] + bias[i]);
-      break;
-    case LF_EPILOGUE_RESIDUAL:
-      for (i = 0; i < n; i++)
-        y[i] += (v[i] + bias[i]) * gate[i];
-      break;
-    case LF_EPILOGUE_MULTIPLY:
-      for (i = 0; i < n; i++)
-        y[i] *= v[i] + bias[i];
-      break;
-  }
 }
 
 /* `columns` rows of the weights from `column` on, as floats. */
@@ -78,44 +49,75 @@ convert_weights (float *y, const LfLinear *w, gint column, gint columns)
         y + (gsize) i * w->n_in, from + (gsize) i * w->n_in, w->scale[column + i], w->n_in);
 }
 
+/* y = epilogue of x (rows, n_in) matrix (columns, n_in): all rows by the columns of a tile,
+ * whose weights are brought into the order of the loops once for all rows. sums has room for
+ * (rows rounded up to tiles, columns of a tile), packed for (PIECE_K, columns of a tile), edge for
+ * (rows of a tile, n_in). */
+static void
+multiply (const Linear *a, float *y, const float *x, const float *matrix, gint rows, gint columns,
+    const float *bias, const float *gate, float *sums, float *packed, float *edge)
+{
+  const LfGemmLevel *level = a->level;
+  gint n_in = a->w->n_in, whole = rows / level->rows[0] * level->rows[0], row, k;
+
+  if (whole < rows) {
+    memcpy (edge, x + (gsize) whole * n_in, (gsize) (rows - whole) * n_in * sizeof (float));
+    memset (edge + (gsize) (rows - whole) * n_in, 0,
+        (gsize) (level->rows[0] - (rows - whole)) * n_in * sizeof (float));
+  }
+  for (k = 0; k < n_in; k += PIECE_K) {
+    gint count = MIN (PIECE_K, n_in - k);
+
+    level->pack (packed, matrix + k, n_in, columns, count);
+    for (row = 0; row < rows; row += level->rows[0]) {
+      float *sum = sums + (gsize) row * level->columns;
+
+      level->tile[0](sum, level->columns, (row < whole ? x + (gsize) row * n_in : edge) + k, n_in,
+          packed, count, k > 0);
+      if (k + count == n_in)
+        level->finish (y + (gsize) row * a->ldy, a->ldy, sum, bias, gate,
+            MIN (level->rows[0], rows - row), columns, a->epilogue);
+    }
+  }
+}
+
 static void
 linear_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 {
   const Linear *a = data;
   const LfLinear *w = a->w;
+  const LfGemmLevel *level = a->level;
+  gsize rows_up = (a->piece_rows + level->rows[0] - 1) / level->rows[0] * level->rows[0];
+  float zeros[LF_GEMM_MAX_COLUMNS] = {0}, ones[LF_GEMM_MAX_COLUMNS];
   gint64 piece;
+  gint i;
 
+  for (i = 0; i < LF_GEMM_MAX_COLUMNS; i++)
+    ones[i] = 1;
   for (piece = begin; piece < end; piece++) {
     gint row = piece / a->column_pieces * a->piece_rows;
-    gint column = piece % a->column_pieces * a->piece_columns;
+    gint first = piece % a->column_pieces * PIECE_COLUMNS, column;
     gint rows = MIN (a->piece_rows, a->rows - row);
-    gint columns = MIN (a->piece_columns, w->n_out - column);
-    gsize weights = (gsize) columns * w->n_in;
-    const float *matrix = (const float *) w->weight + (gsize) column * w->n_in;
-    float *scratch, *ones, *zeros, *v;
-    gint i;
+    gint last = MIN (first + PIECE_COLUMNS, w->n_out);
+    const float *matrix = (const float *) w->weight + (gsize) first * w->n_in;
+    float *sums, *packed, *edge;
 
-    scratch = lf_cpu_scratch (a->q, thread,
-        2 * (gsize) columns + (gsize) rows * columns + (w->dtype == LF_DTYPE_F32 ? 0 : weights));
-    zeros = scratch;
-    ones = zeros + columns;
-    v = ones + columns;
+    sums = lf_cpu_scratch (a->q, thread,
+        (rows_up + PIECE_K) * level->columns + (gsize) level->rows[0] * w->n_in
+            + (w->dtype == LF_DTYPE_F32 ? 0 : (gsize) PIECE_COLUMNS * w->n_in));
+    packed = sums + rows_up * level->columns;
+    edge = packed + (gsize) PIECE_K * level->columns;
     if (w->dtype != LF_DTYPE_F32) {
-      float *converted = v + (gsize) rows * columns;
+      float *converted = edge + (gsize) level->rows[0] * w->n_in;
 
-      convert_weights (converted, w, column, columns);
+      convert_weights (converted, w, first, last - first);
       matrix = converted;
     }
-    for (i = 0; i < columns; i++) {
-      zeros[i] = 0;
-      ones[i] = 1;
-    }
-    lf_cpu_gemm (TRUE, rows, columns, w->n_in, 1, a->x + (gsize) row * w->n_in, w->n_in, matrix,
-        w->n_in, 0, v, columns);
-    for (i = 0; i < rows; i++)
-      finish_row (a->y + (gsize) (row + i) * a->ldy + column, v + (gsize) i * columns,
+    for (column = first; column < last; column += level->columns)
+      multiply (a, a->y + (gsize) row * a->ldy + column, a->x + (gsize) row * w->n_in,
+          matrix + (gsize) (column - first) * w->n_in, rows, MIN (level->columns, last - column),
           w->bias ? (const float *) w->bias + column : zeros, a->gate ? a->gate + column : ones,
-          columns, a->epilogue);
+          sums, packed, edge);
   }
 }
 
@@ -145,12 +147,14 @@ round_piece (gpointer data, gint64 begin, gint64 end, gint thread)
 }
 
 void
-lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
-    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
+lf_cpu_linear_at (const LfGemmLevel *level, LfQueue *q, const LfLinear *w, void *y, gint ldy,
+    const void *x, const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
 {
-  Linear a = {q, w, y, ldy, x, rows, PIECE_ROWS, PIECE_COLUMNS, 0, epilogue, gate};
+  Linear a = {level, q, w, y, ldy, x, rows, 0, 0, epilogue, gate};
   gint row_pieces;
 
+  if (rows <= 0)
+    return;
   if (w->dtype == LF_DTYPE_F8_E4M3) {
     /* products of FP8 have it on both sides: each row of x with a scale of its own */
     Round r = {q, lf_cpu_shared (q, (gsize) rows * w->n_in), x, x, x_scale, w->n_in};
@@ -158,16 +162,22 @@ lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
     lf_cpu_for (q, rows, 16, round_piece, &r);
     a.x = r.y;
   }
-  if (w->dtype != LF_DTYPE_F32) {
-    /* each weight is converted once */
-    a.piece_rows = MAX (rows, 1);
-    a.piece_columns = 64;
-  } else {
-    /* even pieces: a short last one would leave a thread idle */
-    row_pieces = (rows + PIECE_ROWS - 1) / PIECE_ROWS;
-    a.piece_rows = (rows + row_pieces - 1) / MAX (row_pieces, 1);
-  }
-  row_pieces = (rows + a.piece_rows - 1) / MAX (a.piece_rows, 1);
-  a.column_pieces = (w->n_out + a.piece_columns - 1) / a.piece_columns;
+  a.column_pieces = (w->n_out + PIECE_COLUMNS - 1) / PIECE_COLUMNS;
+  /* a few pieces for each thread, or the last one keeps the others waiting */
+  row_pieces = (4 * q->threads + a.column_pieces - 1) / a.column_pieces;
+  row_pieces = CLAMP (row_pieces, 1, MAX (rows / PIECE_ROWS, 1));
+  a.piece_rows = (rows + row_pieces - 1) / row_pieces;
+  a.piece_rows = (a.piece_rows + level->rows[0] - 1) / level->rows[0] * level->rows[0];
+  row_pieces = (rows + a.piece_rows - 1) / a.piece_rows;
   lf_cpu_for (q, (gint64) row_pieces * a.column_pieces, 1, linear_piece, &a);
+}
+
+void
+lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
+{
+  gint n_levels;
+  const LfGemmLevel *const *levels = lf_cpu_gemm_levels (&n_levels);
+
+  lf_cpu_linear_at (levels[0], q, w, y, ldy, x, x_scale, rows, epilogue, gate);
 }

@@ -19,15 +19,32 @@ struct _LfCpuPool
   LfCpuWorker *workers;
   GMutex lock;
   GCond start, done;
-  guint round; /* counts calls of lf_cpu_for */
-  gint busy;   /* workers that have not finished this round */
+  guint round;   /* atomic: counts calls of lf_cpu_for */
+  gint busy;     /* atomic: workers that have not finished this round */
+  gint sleeping; /* workers that wait for start */
+  gboolean caller_sleeps;
   gboolean quit;
+  gint spins;
 
   LfCpuFunc func; /* this round's work */
   gpointer data;
   gint64 count, grain;
   gint64 next; /* atomic: first item nobody has taken */
 };
+
+/* Rounds follow each other within microseconds, sleeping and waking takes tens of them: so who
+ * waits looks that often for what it waits for before it sleeps. */
+#define SPINS 500
+
+static inline void
+relax (void)
+{
+#if defined(__x86_64__)
+  __builtin_ia32_pause ();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 static void
 work (LfCpuPool *pool, gint thread)
@@ -47,21 +64,30 @@ worker_main (gpointer data)
   LfCpuWorker *worker = data;
   LfCpuPool *pool = worker->pool;
   guint round = 0;
+  gint i;
 
-  g_mutex_lock (&pool->lock);
   for (;;) {
+    for (i = 0; i < pool->spins && __atomic_load_n (&pool->round, __ATOMIC_RELAXED) == round; i++)
+      relax ();
+    g_mutex_lock (&pool->lock);
+    pool->sleeping++;
     while (!pool->quit && pool->round == round)
       g_cond_wait (&pool->start, &pool->lock);
+    pool->sleeping--;
+    round = pool->round;
     if (pool->quit)
       break;
-    round = pool->round;
     g_mutex_unlock (&pool->lock);
 
     work (pool, worker->number);
 
-    g_mutex_lock (&pool->lock);
-    if (--pool->busy == 0)
-      g_cond_signal (&pool->done);
+    /* what this thread wrote is the caller's from here on */
+    if (__atomic_sub_fetch (&pool->busy, 1, __ATOMIC_ACQ_REL) == 0) {
+      g_mutex_lock (&pool->lock);
+      if (pool->caller_sleeps)
+        g_cond_signal (&pool->done);
+      g_mutex_unlock (&pool->lock);
+    }
   }
   g_mutex_unlock (&pool->lock);
   return NULL;
@@ -74,6 +100,8 @@ lf_cpu_pool_new (gint threads, GError **error)
   gint i;
 
   pool->n_workers = threads;
+  /* more threads than processors: one would spin in the way of another */
+  pool->spins = threads <= (gint) g_get_num_processors () ? SPINS : 0;
   pool->workers = g_new0 (LfCpuWorker, threads);
   g_mutex_init (&pool->lock);
   g_cond_init (&pool->start);
@@ -119,12 +147,11 @@ void
 lf_cpu_for (LfQueue *q, gint64 count, gint64 grain, LfCpuFunc func, gpointer data)
 {
   LfCpuPool *pool = q->pool;
+  gint64 i;
 
   if (count <= 0)
     return;
   if (pool->n_workers == 1 || count <= grain) {
-    gint64 i;
-
     /* the same pieces as with several threads: results do not depend on their number */
     for (i = 0; i < count; i += grain)
       func (data, i, MIN (i + grain, count), 0);
@@ -136,16 +163,24 @@ lf_cpu_for (LfQueue *q, gint64 count, gint64 grain, LfCpuFunc func, gpointer dat
   pool->count = count;
   pool->grain = grain;
   __atomic_store_n (&pool->next, 0, __ATOMIC_RELAXED);
-  pool->busy = pool->n_workers - 1;
-  pool->round++;
-  g_cond_broadcast (&pool->start);
+  __atomic_store_n (&pool->busy, pool->n_workers - 1, __ATOMIC_RELAXED);
+  __atomic_store_n (&pool->round, pool->round + 1, __ATOMIC_RELAXED);
+  if (pool->sleeping)
+    g_cond_broadcast (&pool->start);
   g_mutex_unlock (&pool->lock);
 
   work (pool, 0);
 
+  for (i = 0; i < pool->spins; i++) {
+    if (__atomic_load_n (&pool->busy, __ATOMIC_ACQUIRE) == 0)
+      return;
+    relax ();
+  }
   g_mutex_lock (&pool->lock);
-  while (pool->busy > 0)
+  pool->caller_sleeps = TRUE;
+  while (__atomic_load_n (&pool->busy, __ATOMIC_ACQUIRE) > 0)
     g_cond_wait (&pool->done, &pool->lock);
+  pool->caller_sleeps = FALSE;
   g_mutex_unlock (&pool->lock);
 }
 
