@@ -4,6 +4,8 @@
  */
 #include "pipelines/parts.h"
 
+#include <string.h>
+
 void
 lf_source_property_free (LfSourceProperty *property)
 {
@@ -97,6 +99,19 @@ lf_source_load_model (GstElement *source, GCancellable *cancellable, GError **er
   options.tokenizer = tokenizer;
   options.decoder = decoder;
   return lf_model_load (path, &options, cancellable, NULL, NULL, error);
+}
+
+const char *
+lf_prompt_problem (const char *prompt)
+{
+  const char *c;
+
+  if (strlen (prompt) > LF_PROMPT_LIMIT)
+    return "it is longer than 4096 bytes";
+  for (c = prompt; *c; c = g_utf8_next_char (c))
+    if (g_unichar_iscntrl (g_utf8_get_char (c)))
+      return "it has control characters";
+  return NULL;
 }
 
 char *

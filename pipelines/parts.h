@@ -11,6 +11,9 @@
 
 G_BEGIN_DECLS
 
+/* Longest prompt that is taken from somebody, bytes. */
+#define LF_PROMPT_LIMIT 4096
+
 /* A property of lightforcesrc, of the type that it has there. */
 typedef struct
 {
@@ -26,6 +29,9 @@ void lf_source_property_free (LfSourceProperty *property);
 GstElement *lf_source_new (const GPtrArray *properties);
 /* The model that `source` is going to ask for, so that it finds it loaded. */
 LfModel *lf_source_load_model (GstElement *source, GCancellable *cancellable, GError **error);
+
+/* What is wrong with a prompt that came from somebody, UTF-8; NULL: nothing. */
+const char *lf_prompt_problem (const char *prompt);
 
 /* Launch line of an encoder without delay. It has one thread: with more, tune=zerolatency makes as
  * many slices of a frame, which FFmpeg takes for frames where they come over RTP. `bitrate`:
