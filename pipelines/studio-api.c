@@ -39,6 +39,7 @@ typedef struct
   gint64 counted;     /* when it was last added to, monotonic time */
   guint excess;
   gint64 heard; /* monotonic time */
+  guint broken; /* source that takes the client out; 0: there is none */
 } Client;
 
 struct _LfApi
@@ -663,11 +664,38 @@ connection_closed (SoupWebsocketConnection *connection, gpointer data)
   state_changed (api);
 }
 
+/* Of a connection that is broken: there is nobody to say goodbye to. */
+static gboolean
+give_up (gpointer data)
+{
+  Client *client = data;
+  LfApi *api = client->api;
+
+  client->broken = 0;
+  g_io_stream_close (soup_websocket_connection_get_io_stream (client->connection), NULL, NULL);
+  g_ptr_array_remove (api->clients, client);
+  api->followed = g_get_monotonic_time ();
+  state_changed (api);
+  return G_SOURCE_REMOVE;
+}
+
+/* libsoup would wait for an answer to its goodbye. What breaks the protocol gets one, what does not
+ * read does not. */
+static void
+connection_error (SoupWebsocketConnection *connection, GError *error, gpointer data)
+{
+  Client *client = data;
+
+  if (error->domain != SOUP_WEBSOCKET_ERROR && client->broken == 0)
+    client->broken = g_idle_add (give_up, client);
+}
+
 static void
 client_free (gpointer data)
 {
   Client *client = data;
 
+  g_clear_handle_id (&client->broken, g_source_remove);
   g_signal_handlers_disconnect_by_data (client->connection, client);
   drop_viewer (client);
   g_object_unref (client->connection);
@@ -694,6 +722,7 @@ lf_api_add_client (LfApi *api, SoupWebsocketConnection *connection)
   soup_websocket_connection_set_keepalive_interval (connection, PING_SECONDS);
   g_signal_connect (connection, "message", G_CALLBACK (connection_message), client);
   g_signal_connect (connection, "pong", G_CALLBACK (connection_pong), client);
+  g_signal_connect (connection, "error", G_CALLBACK (connection_error), client);
   g_signal_connect (connection, "closed", G_CALLBACK (connection_closed), client);
   g_ptr_array_add (api->clients, client);
   if (!lf_show_is_playing (api->show))

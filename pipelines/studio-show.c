@@ -122,6 +122,15 @@ find_branch (LfShow *show, GstElement *element)
   return NULL;
 }
 
+/* They would wait in the branch's queue, and with them everybody, until a viewer has connected. No
+ * branch has memory to offer. */
+static GstPadProbeReturn
+refuse_query (GstPad *pad, GstPadProbeInfo *info, gpointer data)
+{
+  return GST_QUERY_IS_SERIALIZED (GST_PAD_PROBE_INFO_QUERY (info)) ? GST_PAD_PROBE_DROP
+                                                                   : GST_PAD_PROBE_OK;
+}
+
 gboolean
 lf_show_add_branch (LfShow *show, LfCodec codec, GstElement *element)
 {
@@ -138,6 +147,7 @@ lf_show_add_branch (LfShow *show, LfCodec codec, GstElement *element)
   encoder->branches++;
   gst_element_sync_state_with_parent (element);
   sink = gst_element_get_static_pad (element, "sink");
+  gst_pad_add_probe (branch->pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, refuse_query, NULL, NULL);
   if (gst_pad_link (branch->pad, sink) != GST_PAD_LINK_OK) {
     lf_show_remove_branch (show, element);
     return FALSE;

@@ -10,6 +10,7 @@
 
 #include <gst/sdp/sdp.h>
 #include <gst/webrtc/webrtc.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How long a viewer has to connect, seconds. */
@@ -22,11 +23,12 @@ struct _LfViewer
   gint refs; /* atomic: what is asked of webrtcbin has one, too */
   LfShow *show;
   const LfViewerFuncs *funcs;
-  gpointer user_data; /* NULL once freed: nothing is told any more */
+  gpointer user_data;
   GstElement *branch, *webrtc;
   LfCodec codec;
   guint timeout;
-  gboolean answered, freed;
+  gboolean settled; /* webrtcbin has answered, or will not */
+  gboolean freed;
 };
 
 static LfViewer *
@@ -61,6 +63,29 @@ call (LfViewer *viewer, GSourceFunc function)
   g_idle_add_full (G_PRIORITY_DEFAULT, function, viewer_ref (viewer), viewer_unref);
 }
 
+/* webrtcbin leaks its sockets where it is taken away while it answers: a viewer that goes earlier
+ * leaves it in place until then. */
+static void
+release (LfViewer *viewer)
+{
+  g_clear_handle_id (&viewer->timeout, g_source_remove);
+  g_signal_handlers_disconnect_by_data (viewer->webrtc, viewer);
+  lf_show_remove_branch (viewer->show, viewer->branch);
+  viewer_unref (viewer);
+}
+
+/* TRUE: the viewer is gone. */
+static gboolean
+settle (LfViewer *viewer)
+{
+  gboolean first = !viewer->settled;
+
+  viewer->settled = TRUE;
+  if (viewer->freed && first)
+    release (viewer);
+  return viewer->freed;
+}
+
 /* ------------------------------------------------------------------------- offers */
 
 static gboolean
@@ -85,6 +110,7 @@ check_offer (const GstSDPMessage *sdp, GError **error)
 {
   const GstSDPMedia *media;
   const char *ufrag, *pwd, *fingerprint, *setup;
+  guint i;
 
   if (gst_sdp_message_medias_len (sdp) != 1)
     return refuse (error, "the offer has other than one media section; it is to receive one video");
@@ -92,6 +118,9 @@ check_offer (const GstSDPMessage *sdp, GError **error)
   if (g_strcmp0 (gst_sdp_media_get_media (media), "video") != 0
       || g_strcmp0 (gst_sdp_media_get_proto (media), "UDP/TLS/RTP/SAVPF") != 0)
     return refuse (error, "the offer's media section is no video over UDP/TLS/RTP/SAVPF");
+  for (i = 0; i < gst_sdp_media_formats_len (media); i++)
+    if (!g_ascii_string_to_unsigned (gst_sdp_media_get_format (media, i), 10, 0, 127, NULL, NULL))
+      return refuse (error, "the offer's video has a payload type that is no number to 127");
   if (gst_sdp_media_get_attribute_val (media, "recvonly") == NULL)
     return refuse (error, "the offer's video is not recvonly");
   if (gst_sdp_media_get_attribute_val (media, "rtcp-mux") == NULL
@@ -140,15 +169,11 @@ choose (const GstSDPMedia *media, LfCodec *codec)
   guint most = 0, i;
 
   for (i = 0; i < gst_sdp_media_formats_len (media); i++) {
-    const char *format = gst_sdp_media_get_format (media, i);
-    guint64 pt;
-    LfCodec its;
-    GstCaps *caps;
+    gint pt = atoi (gst_sdp_media_get_format (media, i));
+    GstCaps *caps = gst_sdp_media_get_caps_from_media (media, pt);
+    LfCodec its = LF_CODEC_VP8;
     guint rating;
 
-    if (!g_ascii_string_to_unsigned (format, 10, 0, 127, &pt, NULL))
-      continue;
-    caps = gst_sdp_media_get_caps_from_media (media, (gint) pt);
     rating = caps && !gst_caps_is_empty (caps) ? rate (gst_caps_get_structure (caps, 0), &its) : 0;
     if (rating > most) {
       const char *profile =
@@ -159,8 +184,8 @@ choose (const GstSDPMedia *media, LfCodec *codec)
       gst_clear_caps (&best);
       best = gst_caps_new_simple ("application/x-rtp", "media", G_TYPE_STRING, "video",
           "clock-rate", G_TYPE_INT, 90000, "encoding-name", G_TYPE_STRING,
-          its == LF_CODEC_H264 ? "H264" : "VP8", "payload", G_TYPE_INT, (gint) pt,
-          "rtcp-fb-nack-pli", G_TYPE_BOOLEAN, TRUE, NULL);
+          its == LF_CODEC_H264 ? "H264" : "VP8", "payload", G_TYPE_INT, pt, "rtcp-fb-nack-pli",
+          G_TYPE_BOOLEAN, TRUE, NULL);
       if (its == LF_CODEC_H264)
         gst_caps_set_simple (best, "packetization-mode", G_TYPE_STRING, "1", "profile-level-id",
             G_TYPE_STRING, profile ? profile : "42e01f", "level-asymmetry-allowed", G_TYPE_STRING,
@@ -180,7 +205,7 @@ parse_offer (const char *offer, GError **error)
     refuse (error, "the offer is longer than 16384 bytes");
     return NULL;
   }
-  if (gst_sdp_message_new_from_text (offer, &sdp) != GST_SDP_OK) {
+  if (*offer == '\0' || gst_sdp_message_new_from_text (offer, &sdp) != GST_SDP_OK) {
     refuse (error, "the offer is no session description (SDP)");
     return NULL;
   }
@@ -226,11 +251,10 @@ tell_answer (gpointer data)
   GstWebRTCSessionDescription *local = NULL;
   g_autofree char *text = NULL;
 
-  if (viewer->freed || viewer->answered)
+  if (viewer->settled)
     return G_SOURCE_REMOVE;
   g_object_get (viewer->webrtc, "ice-gathering-state", &state, "local-description", &local, NULL);
-  if (state == GST_WEBRTC_ICE_GATHERING_STATE_COMPLETE && local) {
-    viewer->answered = TRUE;
+  if (state == GST_WEBRTC_ICE_GATHERING_STATE_COMPLETE && local && !settle (viewer)) {
     text = gst_sdp_message_as_text (local->sdp);
     viewer->funcs->answered (viewer, text, viewer->codec, viewer->user_data);
   }
@@ -249,7 +273,7 @@ tell_refusal (gpointer data)
 {
   LfViewer *viewer = data;
 
-  if (!viewer->freed)
+  if (!settle (viewer))
     viewer->funcs->gone (viewer, "the offer was not understood", viewer->user_data);
   return G_SOURCE_REMOVE;
 }
@@ -305,6 +329,8 @@ lose_patience (gpointer data)
   LfViewer *viewer = data;
 
   viewer->timeout = 0;
+  if (settle (viewer))
+    return G_SOURCE_REMOVE;
   viewer->funcs->gone (
       viewer, "the connection for the video was not made in time", viewer->user_data);
   return G_SOURCE_REMOVE;
@@ -319,7 +345,7 @@ make_branch (LfViewer *viewer, const LfStudioConfig *config, GstCaps *caps, GErr
   g_autofree char *line = NULL;
   g_autoptr (GstElement) in = NULL, out = NULL;
   g_autoptr (GstPad) target = NULL, source = NULL, sink = NULL;
-  g_autoptr (GObject) ice = NULL;
+  g_autoptr (GObject) ice = NULL, agent = NULL;
   g_autoptr (GstWebRTCRTPTransceiver) transceiver = NULL;
 
   gst_structure_get_int (gst_caps_get_structure (caps, 0), "payload", &pt);
@@ -352,6 +378,11 @@ make_branch (LfViewer *viewer, const LfStudioConfig *config, GstCaps *caps, GErr
   g_object_set (transceiver, "codec-preferences", caps, "direction",
       GST_WEBRTC_RTP_TRANSCEIVER_DIRECTION_SENDONLY, NULL);
   g_object_get (viewer->webrtc, "ice-agent", &ice, NULL);
+  /* no router is to be asked for a way in, which would open ports to the network, too */
+  if (g_object_class_find_property (G_OBJECT_GET_CLASS (ice), "agent")) {
+    g_object_get (ice, "agent", &agent, NULL);
+    g_object_set (agent, "upnp", FALSE, NULL);
+  }
   if (config->media_address) {
     gboolean ok = FALSE;
 
@@ -420,10 +451,8 @@ void
 lf_viewer_free (LfViewer *viewer)
 {
   viewer->freed = TRUE;
-  g_clear_handle_id (&viewer->timeout, g_source_remove);
-  g_signal_handlers_disconnect_by_data (viewer->webrtc, viewer);
-  lf_show_remove_branch (viewer->show, viewer->branch);
-  viewer_unref (viewer);
+  if (viewer->settled)
+    release (viewer);
 }
 
 GstElement *

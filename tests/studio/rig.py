@@ -219,10 +219,12 @@ class Client:
     def request(self, **message):
         """The answer to a request."""
         number = self.send(**message)
-        while True:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
             answer = self.read()
             if answer.get("id") == number:
                 return answer
+        raise AssertionError("no answer to %s" % str(message)[:200])
 
 
 class Browser:
