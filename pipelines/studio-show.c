@@ -147,7 +147,6 @@ lf_show_add_branch (LfShow *show, LfCodec codec, GstElement *element)
   encoder->branches++;
   gst_element_sync_state_with_parent (element);
   sink = gst_element_get_static_pad (element, "sink");
-  gst_pad_add_probe (branch->pad, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, refuse_query, NULL, NULL);
   if (gst_pad_link (branch->pad, sink) != GST_PAD_LINK_OK) {
     lf_show_remove_branch (show, element);
     return FALSE;
@@ -543,11 +542,14 @@ lf_show_new (
   gst_bin_add (GST_BIN (pipeline), source);
   gst_element_link (source, tee);
   for (i = 0; i < LF_N_CODECS; i++) {
+    g_autoptr (GstPad) in = NULL;
     g_autofree char *valve = g_strdup_printf ("valve%u", i),
                     *coded = g_strdup_printf ("coded%u", i);
 
     show->encoders[i].valve = gst_bin_get_by_name (GST_BIN (pipeline), valve);
     show->encoders[i].tee = gst_bin_get_by_name (GST_BIN (pipeline), coded);
+    in = gst_element_get_static_pad (show->encoders[i].tee, "sink");
+    gst_pad_add_probe (in, GST_PAD_PROBE_TYPE_QUERY_DOWNSTREAM, refuse_query, NULL, NULL);
   }
   pad = gst_element_get_static_pad (source, "src");
   gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, note_end, show, NULL);
