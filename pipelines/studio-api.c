@@ -4,8 +4,11 @@
  */
 #include "pipelines/studio-api.h"
 
+#include <linux/tcp.h>
 #include <math.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "core/json.h"
 #include "pipelines/studio-viewer.h"
@@ -24,6 +27,11 @@
 /* What a page that comes later is told of the past. */
 #define HISTORY 50
 #define CHUNKS 60
+/* libsoup bounds the pieces of a message and not their sum, and reads for as long as there is
+ * something: a client that has sent so much without completing one is ended by another thread,
+ * which looks this often. */
+#define PIECES_LIMIT (1 << 20)
+#define PIECES_US (G_USEC_PER_SEC / 10)
 /* Changes that come together are told together. */
 #define STATE_MS 50
 /* How long a video goes on that nobody follows. */
@@ -33,6 +41,8 @@ typedef struct
 {
   LfApi *api;
   SoupWebsocketConnection *connection;
+  GSocket *socket; /* NULL: unknown */
+  guint64 taken;   /* bytes received when the latest message was complete */
   LfViewer *viewer;
   JsonNode *watch_id; /* of the request that `viewer` will answer, may be NULL */
   double credit;      /* messages that may come now */
@@ -55,7 +65,14 @@ struct _LfApi
   GQueue chunks;      /* of char *: messages, latest last */
   char *shown;        /* prompt of the picture, NULL: none yet */
   guint state_source, tick_source;
-  gint64 followed; /* when somebody last was there, monotonic time */
+
+  /* a thread that ends connections whose messages do not */
+  GThread *guard;
+  GMutex lock; /* of the sockets of clients, what they have taken, and quit */
+  GCond cond;
+  gboolean quit;
+  GPtrArray *guarded; /* of Client */
+  gint64 followed;    /* when somebody last was there, monotonic time */
   gboolean stopping;
 };
 
@@ -605,6 +622,56 @@ handle_text (Client *client, const char *text, gsize size)
 
 /* ----------------------------------------------------------------------- clients */
 
+/* Bytes that the client has sent; 0: nobody knows. */
+static guint64
+count_received (const Client *client)
+{
+  struct tcp_info info = {0};
+  socklen_t size = sizeof (info);
+
+  if (client->socket == NULL
+      || getsockopt (g_socket_get_fd (client->socket), IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+    return 0;
+  return info.tcpi_bytes_received;
+}
+
+/* A message is complete. */
+static void
+note_taken (Client *client)
+{
+  g_mutex_lock (&client->api->lock);
+  client->taken = count_received (client);
+  g_mutex_unlock (&client->api->lock);
+}
+
+static gpointer
+guard (gpointer data)
+{
+  LfApi *api = data;
+  guint i;
+
+  g_mutex_lock (&api->lock);
+  while (!api->quit) {
+    g_cond_wait_until (&api->cond, &api->lock, g_get_monotonic_time () + PIECES_US);
+    for (i = 0; i < api->guarded->len; i++) {
+      Client *client = g_ptr_array_index (api->guarded, i);
+
+      if (count_received (client) > client->taken + PIECES_LIMIT)
+        g_socket_shutdown (client->socket, TRUE, TRUE, NULL);
+    }
+  }
+  g_mutex_unlock (&api->lock);
+  return NULL;
+}
+
+/* libsoup takes it once. */
+static void
+say_goodbye (SoupWebsocketConnection *connection, gushort code, const char *why)
+{
+  if (soup_websocket_connection_get_state (connection) == SOUP_WEBSOCKET_STATE_OPEN)
+    soup_websocket_connection_close (connection, code, why);
+}
+
 /* FALSE: the client sends faster than anything is looked into. */
 static gboolean
 has_credit (Client *client)
@@ -631,6 +698,7 @@ connection_message (SoupWebsocketConnection *connection, gint type, GBytes *mess
   const char *text = g_bytes_get_data (message, &size);
 
   client->heard = g_get_monotonic_time ();
+  note_taken (client);
   if (client->api->stopping)
     return;
   if (!has_credit (client)) {
@@ -638,8 +706,7 @@ connection_message (SoupWebsocketConnection *connection, gint type, GBytes *mess
     if (client->excess == 1)
       send_error (client, NULL, "too-fast", "messages come too fast and are not looked at");
     else if (client->excess == EXCESS_LIMIT)
-      soup_websocket_connection_close (
-          connection, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION, "messages come too fast");
+      say_goodbye (connection, SOUP_WEBSOCKET_CLOSE_POLICY_VIOLATION, "messages come too fast");
   } else if (type != SOUP_WEBSOCKET_DATA_TEXT) {
     send_error (client, NULL, "bad-json", "the message: it is binary; messages are text");
   } else {
@@ -696,9 +763,13 @@ client_free (gpointer data)
   Client *client = data;
 
   g_clear_handle_id (&client->broken, g_source_remove);
+  g_mutex_lock (&client->api->lock);
+  g_ptr_array_remove (client->api->guarded, client);
+  g_mutex_unlock (&client->api->lock);
   g_signal_handlers_disconnect_by_data (client->connection, client);
   drop_viewer (client);
   g_object_unref (client->connection);
+  g_clear_object (&client->socket);
   g_free (client);
 }
 
@@ -709,13 +780,18 @@ lf_api_has_room (LfApi *api)
 }
 
 void
-lf_api_add_client (LfApi *api, SoupWebsocketConnection *connection)
+lf_api_add_client (LfApi *api, SoupWebsocketConnection *connection, GSocket *socket)
 {
   Client *client = g_new0 (Client, 1);
   GList *l;
 
   client->api = api;
   client->connection = g_object_ref (connection);
+  client->socket = socket ? g_object_ref (socket) : NULL;
+  g_mutex_lock (&api->lock);
+  client->taken = count_received (client);
+  g_ptr_array_add (api->guarded, client);
+  g_mutex_unlock (&api->lock);
   client->credit = BURST;
   client->heard = client->counted = g_get_monotonic_time ();
   soup_websocket_connection_set_max_incoming_payload_size (connection, MESSAGE_LIMIT);
@@ -994,6 +1070,9 @@ lf_api_new (const LfStudioConfig *config, GCancellable *cancellable,
   api->ended = ended;
   api->user_data = user_data;
   api->clients = g_ptr_array_new_with_free_func (client_free);
+  api->guarded = g_ptr_array_new ();
+  g_mutex_init (&api->lock);
+  g_cond_init (&api->cond);
   g_queue_init (&api->history);
   g_queue_init (&api->chunks);
   api->show = lf_show_new (config, &show_funcs, api, error);
@@ -1007,6 +1086,7 @@ lf_api_new (const LfStudioConfig *config, GCancellable *cancellable,
   remember_prompt (api, prompt ? prompt : "");
   api->followed = g_get_monotonic_time ();
   api->tick_source = g_timeout_add_seconds (1, tick, api);
+  api->guard = g_thread_new ("guard", guard, api);
   return api;
 }
 
@@ -1019,6 +1099,14 @@ lf_api_free (LfApi *api)
     g_source_remove (api->state_source);
   if (api->tick_source)
     g_source_remove (api->tick_source);
+  g_mutex_lock (&api->lock);
+  api->quit = TRUE;
+  g_cond_signal (&api->cond);
+  g_mutex_unlock (&api->lock);
+  g_clear_pointer (&api->guard, g_thread_join);
+  g_ptr_array_unref (api->guarded);
+  g_mutex_clear (&api->lock);
+  g_cond_clear (&api->cond);
   g_clear_pointer (&api->show, lf_show_free);
   g_clear_pointer (&api->model, lf_model_unref);
   g_queue_clear_full (&api->history, g_free);
@@ -1036,7 +1124,7 @@ lf_api_stop (LfApi *api, void (*done) (gpointer user_data), gpointer user_data)
   api->done = done;
   api->done_data = user_data;
   for (i = api->clients->len; i-- > 0;)
-    soup_websocket_connection_close (((Client *) g_ptr_array_index (api->clients, i))->connection,
+    say_goodbye (((Client *) g_ptr_array_index (api->clients, i))->connection,
         SOUP_WEBSOCKET_CLOSE_GOING_AWAY, "the studio ends");
   if (lf_show_get_recording (api->show))
     lf_show_stop_recording (api->show);

@@ -17,11 +17,18 @@
 #define TRY_AGAIN_LATER 1013
 #define UPGRADE_REQUIRED 426
 
+/* How long a connection may be without a new request; WebSocket connections are none of them. */
+#define IDLE_US (10 * G_USEC_PER_SEC)
+#define TIDY_SECONDS 2
+#define CONNECTION_LIMIT 256
+
 typedef struct
 {
   const LfStudioConfig *config;
   LfApi *api;
   guint port;
+  GHashTable *visits; /* GSocket: gint64, when its latest request began */
+  guint tidy_source;
 } Studio;
 
 static const struct
@@ -33,6 +40,57 @@ static const struct
     {"/studio.js", RESOURCES "/studio.js", "text/javascript; charset=utf-8"},
     {"/icon.svg", RESOURCES "/icon.svg", "image/svg+xml"},
 };
+
+/* -------------------------------------------------------------------- connections */
+
+/* libsoup lets connections idle for ever, and keeps some whose requests were broken off. */
+static gboolean
+tidy (gpointer data)
+{
+  Studio *studio = data;
+  gint64 now = g_get_monotonic_time ();
+  GHashTableIter iter;
+  gpointer socket, since;
+
+  g_hash_table_iter_init (&iter, studio->visits);
+  while (g_hash_table_iter_next (&iter, &socket, &since))
+    if (g_socket_is_closed (socket)) {
+      g_hash_table_iter_remove (&iter);
+    } else if (now - *(gint64 *) since > IDLE_US) {
+      g_socket_close (socket, NULL);
+      g_hash_table_iter_remove (&iter);
+    }
+  return G_SOURCE_CONTINUE;
+}
+
+static void
+request_started (SoupServer *server, SoupServerMessage *message, gpointer data)
+{
+  Studio *studio = data;
+  GSocket *socket = soup_server_message_get_socket (message);
+  gint64 now = g_get_monotonic_time ();
+
+  if (socket == NULL)
+    return;
+  if (g_hash_table_size (studio->visits) >= CONNECTION_LIMIT) {
+    tidy (studio);
+    if (g_hash_table_size (studio->visits) >= CONNECTION_LIMIT) {
+      g_socket_shutdown (socket, TRUE, TRUE, NULL);
+      return;
+    }
+  }
+  g_hash_table_insert (studio->visits, g_object_ref (socket), g_memdup2 (&now, sizeof (now)));
+}
+
+static void
+studio_free (gpointer data)
+{
+  Studio *studio = data;
+
+  g_source_remove (studio->tidy_source);
+  g_hash_table_unref (studio->visits);
+  g_free (studio);
+}
 
 /* ------------------------------------------------------------------------- access */
 
@@ -194,9 +252,13 @@ serve_api (SoupServer *server, SoupServerMessage *message, const char *path,
 {
   Studio *studio = data;
 
+  GSocket *socket = soup_server_message_get_socket (message);
+
+  if (socket)
+    g_hash_table_remove (studio->visits, socket);
   /* several may have come in between */
   if (lf_api_has_room (studio->api))
-    lf_api_add_client (studio->api, connection);
+    lf_api_add_client (studio->api, connection, socket);
   else
     soup_websocket_connection_close (connection, TRY_AGAIN_LATER, "there are too many clients");
 }
@@ -271,7 +333,10 @@ lf_studio_server_new (const LfStudioConfig *config, LfApi *api, char **url, GErr
   g_autoptr (SoupServer) server = soup_server_new ("server-header", "lightforce-studio", NULL);
   Studio *studio = g_new0 (Studio, 1);
 
-  g_object_set_data_full (G_OBJECT (server), "studio", studio, g_free);
+  g_object_set_data_full (G_OBJECT (server), "studio", studio, studio_free);
+  studio->visits = g_hash_table_new_full (g_direct_hash, g_direct_equal, g_object_unref, g_free);
+  studio->tidy_source = g_timeout_add_seconds (TIDY_SECONDS, tidy, studio);
+  g_signal_connect (server, "request-started", G_CALLBACK (request_started), studio);
   studio->config = config;
   studio->api = api;
   soup_server_add_early_handler (server, NULL, check_request, studio, NULL);

@@ -279,9 +279,6 @@ function drawTimeline() {
   context.beginPath();
   chunks.forEach((chunk, i) => context.lineTo((i + 0.5) * step, (1 - chunk.sparsity) * (height - 4) + 2));
   context.stroke();
-  context.fillStyle = colour("--soft");
-  context.font = "12px system-ui, sans-serif";
-  context.fillText(`real time: ${due.toFixed(2)} s a chunk`, 4, y(due) - 4);
 }
 
 function drawMap() {
@@ -317,7 +314,8 @@ function draw() {
   const ms = (us) => (us / 1000).toFixed(0) + " ms";
   $("chunk").textContent = `chunk ${chunk.chunk}: ${ms(chunk["made-us"])} (transformer ` +
     `${ms(chunk["generate-us"])}, decoder ${ms(chunk["decode-us"])}), sparsity ` +
-    `${percent(chunk.sparsity)} (the line), seed ${chunk.seed}`;
+    `${percent(chunk.sparsity)} (the line), seed ${chunk.seed}. Dashed: real time, ` +
+    `${ms(1e6 * chunkSeconds())} a chunk`;
   const {selection} = chunk;
   if (state && state["probe-layer"] < 0)
     $("choice").textContent = "choose a layer to see which past frames its attention reads";

@@ -94,6 +94,17 @@ class Studio:
         return int(lines[0].split()[1]), found, rest
 
 
+def probe(path):
+    """Stream and duration of a file that FFmpeg reads without a complaint."""
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", "-count_frames", "-show_entries",
+         "stream=codec_name,width,nb_read_frames,start_time:format=duration", "-of", "json", path],
+        capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stderr, (path, done.stderr)
+    found = json.loads(done.stdout)
+    return found["streams"][0], float(found["format"]["duration"])
+
+
 class Refused(Exception):
     """The server answered the handshake with another status."""
 

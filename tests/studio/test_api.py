@@ -1,6 +1,5 @@
 """Who may connect, what each message does, and what is refused."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
-import json
 import os
 import re
 import socket
@@ -10,7 +9,7 @@ import time
 import unittest
 
 import offers
-from rig import Client, Closed, Refused, STUDIO, Studio
+from rig import Client, Closed, Refused, STUDIO, Studio, probe
 
 
 class Access(unittest.TestCase):
@@ -309,16 +308,6 @@ class Watching(unittest.TestCase):
             self.assertEqual(client.request(type="state")["viewers"], 1)
             self.assertEqual(client.request(type="unwatch")["type"], "ok")
             self.assertEqual(client.request(type="state")["viewers"], 0)
-
-
-def probe(path):
-    done = subprocess.run(
-        ["ffprobe", "-v", "error", "-count_frames", "-show_entries",
-         "stream=codec_name,width,nb_read_frames,start_time:format=duration", "-of", "json", path],
-        capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and not done.stderr, (path, done.stderr)
-    found = json.loads(done.stdout)
-    return found["streams"][0], float(found["format"]["duration"])
 
 
 class Recording(unittest.TestCase):

@@ -9,7 +9,7 @@ import time
 import unittest
 
 import offers
-from rig import Client, Closed, Refused, SMALL_MODEL, Studio
+from rig import Client, Closed, Refused, Studio
 
 ROUNDS = 3
 
@@ -79,6 +79,17 @@ class Attack:
                 client.send_frame(0, b" ", final=False)
             client.send_frame(0, b"}")
             client.wait("state", until=lambda state: state.get("id") == 77)
+            # one that never ends must not be kept
+            memory = self.studio.memory()
+            client.socket.settimeout(3)
+            try:
+                client.send_frame(1, b"{", final=False)
+                for _ in range(20000):
+                    client.send_frame(0, b" " * 10000, final=False)
+                raise AssertionError("200 MB were taken")
+            except OSError:
+                pass
+            assert self.studio.memory() - memory < 100, (memory, self.studio.memory())
 
     def vanish(self):
         """After each step of a normal client's way, by an end and by a reset."""
@@ -184,7 +195,7 @@ class Hostile(unittest.TestCase):
 
     def test_silent(self):
         """One that answers no ping is dropped, one that does is not; and who takes nothing."""
-        with Studio("--set", "model=" + SMALL_MODEL) as studio:
+        with Studio() as studio:
             with Client(studio) as polite, Client(studio, pongs=False) as silent, \
                     Client(studio) as stuck:
                 stuck.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

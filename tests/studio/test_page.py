@@ -1,12 +1,10 @@
 """The page in a browser: a picture that moves, prompts in time, recordings, phones, keys."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
-import os
 import sys
 import time
 import unittest
 
-from rig import Browser, Client, SMALL_MODEL, Studio
-from test_api import probe
+from rig import Browser, Client, Studio, probe
 
 if Browser.PATH is None:
     print("SKIP: chromium is not installed (Debian package chromium)")
