@@ -5,12 +5,12 @@
 #include "pipelines/studio-api.h"
 
 #include <linux/tcp.h>
-#include <math.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "core/json.h"
+#include "pipelines/studio-json.h"
 #include "pipelines/studio-viewer.h"
 
 /* Longest message of a client, bytes. */
@@ -78,15 +78,6 @@ struct _LfApi
 
 /* ---------------------------------------------------------------------- messages */
 
-static JsonObject *
-message_new (const char *type)
-{
-  JsonObject *message = json_object_new ();
-
-  json_object_set_string_member (message, "type", type);
-  return message;
-}
-
 static char *
 to_text (JsonObject *message)
 {
@@ -140,7 +131,7 @@ set_id (JsonObject *message, JsonNode *id)
 static void
 send_ok (Client *client, JsonNode *id)
 {
-  JsonObject *message = message_new ("ok");
+  JsonObject *message = lf_message_new ("ok");
 
   set_id (message, id);
   send_message (client, message);
@@ -149,7 +140,7 @@ send_ok (Client *client, JsonNode *id)
 static void
 send_error (Client *client, JsonNode *id, const char *code, const char *text)
 {
-  JsonObject *message = message_new ("error");
+  JsonObject *message = lf_message_new ("error");
 
   set_id (message, id);
   json_object_set_string_member (message, "code", code);
@@ -190,9 +181,6 @@ describe_model (LfApi *api)
   return o;
 }
 
-static const char *const switches[] = {"cut", "recache", "blend", NULL};
-static const char *const attentions[] = {"auto", "sparse", "dense", NULL};
-
 static guint
 count_viewers (LfApi *api)
 {
@@ -216,7 +204,7 @@ static JsonObject *
 make_state (LfApi *api)
 {
   GstElement *source = lf_show_get_source (api->show);
-  JsonObject *o = message_new ("state");
+  JsonObject *o = lf_message_new ("state");
   JsonArray *history = json_array_new ();
   g_autofree char *prompt = NULL, *seed_text = NULL;
   gint prompt_switch, attention, layer, head;
@@ -233,13 +221,13 @@ make_state (LfApi *api)
   json_object_set_object_member (o, "model", describe_model (api));
   json_object_set_string_member (o, "prompt", prompt ? prompt : "");
   set_nullable (o, "shown", api->shown);
-  json_object_set_string_member (o, "prompt-switch", switches[prompt_switch]);
+  json_object_set_string_member (o, "prompt-switch", lf_prompt_switches[prompt_switch]);
   json_object_set_string_member (o, "seed", seed_text);
   if (sparsity >= 0)
     json_object_set_double_member (o, "sparsity", sparsity);
   else
     json_object_set_null_member (o, "sparsity");
-  json_object_set_string_member (o, "attention", attentions[attention]);
+  json_object_set_string_member (o, "attention", lf_attentions[attention]);
   json_object_set_int_member (o, "probe-layer", layer);
   json_object_set_int_member (o, "probe-head", head);
   /* the one that is shown, the one that is made, and those that wait between them */
@@ -289,171 +277,20 @@ remember_prompt (LfApi *api, const char *prompt)
 
 /* ---------------------------------------------------------------------- requests */
 
-/* What a message asks to set; members that are there are of their type and range. */
-typedef struct
-{
-  const char *prompt;
-  gboolean has_switch, has_seed, has_sparsity, has_attention, has_layer, has_head, restart;
-  gint prompt_switch, attention, layer, head;
-  guint64 seed;
-  double sparsity; /* -1: the model's */
-} Request;
-
-static const char *
-get_string (JsonNode *node)
-{
-  return node && JSON_NODE_HOLDS_VALUE (node) && json_node_get_value_type (node) == G_TYPE_STRING
-             ? json_node_get_string (node)
-             : NULL;
-}
-
-/* FALSE: it is none of them. */
-static gboolean
-get_choice (JsonNode *node, const char *const *choices, gint *choice)
-{
-  const char *text = get_string (node);
-
-  for (*choice = 0; text && choices[*choice]; (*choice)++)
-    if (g_str_equal (choices[*choice], text))
-      return TRUE;
-  return FALSE;
-}
-
-static gboolean
-get_seed (JsonNode *node, guint64 *seed)
-{
-  const char *text = get_string (node);
-  gint64 number;
-
-  if (text)
-    return g_ascii_string_to_unsigned (text, 10, 0, G_MAXUINT64, seed, NULL);
-  if (!lf_json_get_int (node, &number) || number < 0)
-    return FALSE;
-  *seed = (guint64) number;
-  return TRUE;
-}
-
-static gboolean
-get_sparsity (JsonNode *node, double *sparsity)
-{
-  if (JSON_NODE_HOLDS_NULL (node)) {
-    *sparsity = -1;
-    return TRUE;
-  }
-  if (!JSON_NODE_HOLDS_VALUE (node)
-      || (json_node_get_value_type (node) != G_TYPE_DOUBLE
-          && json_node_get_value_type (node) != G_TYPE_INT64))
-    return FALSE;
-  *sparsity = json_node_get_double (node);
-  return *sparsity >= 0 && *sparsity < 1;
-}
-
-static gboolean
-get_number (JsonNode *node, gint min, gint max, gint *number)
-{
-  gint64 value;
-
-  if (!lf_json_get_int (node, &value) || value < min || value > max)
-    return FALSE;
-  *number = (gint) value;
-  return TRUE;
-}
-
-/* What is wrong with one member; NULL: nothing. */
-static const char *
-take_member (LfApi *api, const char *name, JsonNode *node, Request *request)
-{
-  const LfModelInfo *info = lf_model_get_info (api->model);
-
-  if (g_str_equal (name, "type") || g_str_equal (name, "id"))
-    return NULL;
-  if (g_str_equal (name, "prompt")) {
-    request->prompt = get_string (node);
-    return request->prompt ? lf_prompt_problem (request->prompt) : "it is a string";
-  }
-  if (g_str_equal (name, "prompt-switch")) {
-    request->has_switch = TRUE;
-    return get_choice (node, switches, &request->prompt_switch)
-               ? NULL
-               : "it is one of cut, recache and blend";
-  }
-  if (g_str_equal (name, "attention")) {
-    request->has_attention = TRUE;
-    return get_choice (node, attentions, &request->attention)
-               ? NULL
-               : "it is one of auto, sparse and dense";
-  }
-  if (g_str_equal (name, "seed")) {
-    request->has_seed = TRUE;
-    return get_seed (node, &request->seed)
-               ? NULL
-               : "it is a whole number from 0 to 18446744073709551615, or a string of one";
-  }
-  if (g_str_equal (name, "sparsity")) {
-    request->has_sparsity = TRUE;
-    return get_sparsity (node, &request->sparsity)
-               ? NULL
-               : "it is a number from 0 to less than 1, or null: the model's";
-  }
-  if (g_str_equal (name, "probe-layer")) {
-    request->has_layer = TRUE;
-    return get_number (node, -1, info->layers - 1, &request->layer)
-               ? NULL
-               : "it is the number of a layer from 0, or -1: none";
-  }
-  if (g_str_equal (name, "probe-head")) {
-    request->has_head = TRUE;
-    return get_number (node, 0, info->heads - 1, &request->head)
-               ? NULL
-               : "it is the number of an attention head from 0";
-  }
-  if (g_str_equal (name, "restart")) {
-    request->restart = JSON_NODE_HOLDS_VALUE (node)
-                       && json_node_get_value_type (node) == G_TYPE_BOOLEAN
-                       && json_node_get_boolean (node);
-    return request->restart ? NULL : "it is true";
-  }
-  return "there is no such setting";
-}
-
-static void
-apply (LfApi *api, const Request *r)
-{
-  GstElement *source = lf_show_get_source (api->show);
-
-  if (r->has_switch)
-    g_object_set (source, "prompt-switch", r->prompt_switch, NULL);
-  if (r->has_attention)
-    g_object_set (source, "attention", r->attention, NULL);
-  if (r->has_sparsity)
-    g_object_set (source, "sparsity", r->sparsity, NULL);
-  if (r->has_layer)
-    g_object_set (source, "probe-layer", r->layer, NULL);
-  if (r->has_head)
-    g_object_set (source, "probe-head", r->head, NULL);
-  if (r->has_seed)
-    g_object_set (source, "seed", r->seed, NULL);
-  if (r->prompt) {
-    g_object_set (source, "prompt", r->prompt, NULL);
-    remember_prompt (api, r->prompt);
-  }
-  if (r->restart)
-    g_signal_emit_by_name (source, "restart");
-  state_changed (api);
-}
-
 /* Of several members all are set, or none. */
 static void
 handle_set (Client *client, JsonObject *message, JsonNode *id)
 {
-  Request request = {0};
+  LfApi *api = client->api;
+  const LfModelInfo *info = lf_model_get_info (api->model);
+  LfRequest request = {0};
   JsonObjectIter iter;
   const char *name;
   JsonNode *node;
 
   json_object_iter_init (&iter, message);
   while (json_object_iter_next (&iter, &name, &node)) {
-    const char *problem = take_member (client->api, name, node, &request);
+    const char *problem = lf_request_take (&request, info, name, node);
 
     if (problem) {
       g_autofree char *shown =
@@ -464,7 +301,10 @@ handle_set (Client *client, JsonObject *message, JsonNode *id)
       return;
     }
   }
-  apply (client->api, &request);
+  lf_request_apply (&request, lf_show_get_source (api->show));
+  if (request.prompt)
+    remember_prompt (api, request.prompt);
+  state_changed (api);
   send_ok (client, id);
 }
 
@@ -482,7 +322,7 @@ static void
 viewer_answered (LfViewer *viewer, const char *sdp, LfCodec codec, gpointer user_data)
 {
   Client *client = user_data;
-  JsonObject *message = message_new ("answer");
+  JsonObject *message = lf_message_new ("answer");
 
   set_id (message, client->watch_id);
   json_object_set_string_member (message, "sdp", sdp);
@@ -494,7 +334,7 @@ static void
 viewer_gone (LfViewer *viewer, const char *why, gpointer user_data)
 {
   Client *client = user_data;
-  JsonObject *message = message_new ("gone");
+  JsonObject *message = lf_message_new ("gone");
 
   set_id (message, client->watch_id);
   json_object_set_string_member (message, "message", why);
@@ -508,7 +348,7 @@ static void
 handle_watch (Client *client, JsonObject *message, JsonNode *id)
 {
   LfApi *api = client->api;
-  const char *sdp = get_string (json_object_get_member (message, "sdp"));
+  const char *sdp = lf_json_get_string (json_object_get_member (message, "sdp"));
   g_autoptr (GError) error = NULL;
 
   if (sdp == NULL) {
@@ -540,7 +380,7 @@ handle_record (Client *client, JsonObject *message, JsonNode *id)
 
   if (on == NULL || !JSON_NODE_HOLDS_VALUE (on) || json_node_get_value_type (on) != G_TYPE_BOOLEAN)
     send_error (client, id, "bad-value", "on: it is true or false");
-  else if (format && !get_choice (format, formats, &choice))
+  else if (format && !lf_json_get_choice (format, formats, &choice))
     send_error (client, id, "bad-value", "format: it is mp4 or mkv");
   else if (!json_node_get_boolean (on)) {
     lf_show_stop_recording (api->show);
@@ -584,7 +424,7 @@ static const struct
 static gboolean
 is_id (JsonNode *id)
 {
-  const char *text = get_string (id);
+  const char *text = lf_json_get_string (id);
   gint64 number;
 
   return text ? strlen (text) <= ID_LIMIT : lf_json_get_int (id, &number);
@@ -611,7 +451,7 @@ handle_text (Client *client, const char *text, gsize size)
         client, NULL, "bad-value", "id: it is a whole number, or a string of up to 64 bytes");
     return;
   }
-  type = get_string (json_object_get_member (message, "type"));
+  type = lf_json_get_string (json_object_get_member (message, "type"));
   for (i = 0; type && i < G_N_ELEMENTS (requests); i++)
     if (g_str_equal (requests[i].type, type)) {
       requests[i].handle (client, message, id);
@@ -814,7 +654,7 @@ lf_api_add_client (LfApi *api, SoupWebsocketConnection *connection, GSocket *soc
 static void
 tell_prompt (LfApi *api, const GstStructure *s)
 {
-  JsonObject *o = message_new ("prompt");
+  JsonObject *o = lf_message_new ("prompt");
   const char *prompt = gst_structure_get_string (s, "prompt");
   guint64 offset = 0, chunk = 0;
   guint serial = 0;
@@ -831,63 +671,10 @@ tell_prompt (LfApi *api, const GstStructure *s)
 }
 
 static void
-add_selection (JsonObject *o, const GstStructure *s)
-{
-  const GValue *frames = gst_structure_get_value (s, "frames");
-  const GValue *shares = gst_structure_get_value (s, "shares");
-  JsonObject *selection;
-  JsonArray *f, *x;
-  gint layer = 0, head = 0, past = 0;
-  guint i;
-
-  if (frames == NULL || shares == NULL) {
-    json_object_set_null_member (o, "selection");
-    return;
-  }
-  gst_structure_get (
-      s, "layer", G_TYPE_INT, &layer, "head", G_TYPE_INT, &head, "past", G_TYPE_INT, &past, NULL);
-  selection = json_object_new ();
-  f = json_array_new ();
-  x = json_array_new ();
-  for (i = 0; i < gst_value_array_get_size (frames); i++) {
-    json_array_add_int_element (f, g_value_get_int64 (gst_value_array_get_value (frames, i)));
-    json_array_add_double_element (
-        x, round (g_value_get_double (gst_value_array_get_value (shares, i)) * 1e4) / 1e4);
-  }
-  json_object_set_int_member (selection, "layer", layer);
-  json_object_set_int_member (selection, "head", head);
-  json_object_set_int_member (selection, "past", past);
-  json_object_set_array_member (selection, "frames", f);
-  json_object_set_array_member (selection, "shares", x);
-  json_object_set_object_member (o, "selection", selection);
-}
-
-static void
 tell_chunk (LfApi *api, const GstStructure *s)
 {
-  static const char *const numbers[] = {"generate-us", "decode-us", "made-us"};
-  JsonObject *o = message_new ("chunk");
-  guint64 chunk = 0, offset = 0, seed = 0;
-  gint64 us;
-  guint serial = 0, i;
-  gint pictures = 0;
-  double sparsity = 0;
-  g_autofree char *seed_text = NULL;
+  JsonObject *o = lf_message_of_chunk (s);
 
-  gst_structure_get (s, "chunk", G_TYPE_UINT64, &chunk, "offset", G_TYPE_UINT64, &offset, "seed",
-      G_TYPE_UINT64, &seed, "prompt-serial", G_TYPE_UINT, &serial, "pictures", G_TYPE_INT,
-      &pictures, "sparsity", G_TYPE_DOUBLE, &sparsity, NULL);
-  seed_text = g_strdup_printf ("%" G_GUINT64_FORMAT, seed);
-  json_object_set_int_member (o, "chunk", (gint64) chunk);
-  json_object_set_int_member (o, "frame", (gint64) offset);
-  json_object_set_int_member (o, "pictures", pictures);
-  json_object_set_string_member (o, "seed", seed_text);
-  json_object_set_int_member (o, "serial", serial);
-  json_object_set_double_member (o, "sparsity", round (sparsity * 1e4) / 1e4);
-  for (i = 0; i < G_N_ELEMENTS (numbers); i++)
-    if (gst_structure_get_int64 (s, numbers[i], &us))
-      json_object_set_int_member (o, numbers[i], us);
-  add_selection (o, s);
   g_queue_push_tail (&api->chunks, to_text (o));
   json_object_unref (o);
   broadcast_text (api, g_queue_peek_tail (&api->chunks));
@@ -907,7 +694,7 @@ show_told (const GstStructure *message, gpointer user_data)
 static void
 show_warned (const char *text, gpointer user_data)
 {
-  JsonObject *o = message_new ("warning");
+  JsonObject *o = lf_message_new ("warning");
 
   json_object_set_string_member (o, "message", text);
   broadcast (user_data, o);
@@ -917,7 +704,7 @@ static void
 show_ended (const char *error, gpointer user_data)
 {
   LfApi *api = user_data;
-  JsonObject *o = message_new ("ended");
+  JsonObject *o = lf_message_new ("ended");
 
   set_nullable (o, "message", error);
   broadcast (api, o);
@@ -944,7 +731,7 @@ static void
 show_recorded (const char *path, guint64 bytes, const char *error, gpointer user_data)
 {
   LfApi *api = user_data;
-  JsonObject *o = message_new ("recorded");
+  JsonObject *o = lf_message_new ("recorded");
 
   json_object_set_string_member (o, "path", path);
   json_object_set_int_member (o, "bytes", (gint64) bytes);
@@ -965,32 +752,13 @@ static const LfShowFuncs show_funcs = {
 /* ------------------------------------------------------------------- every second */
 
 static void
-copy_figure (JsonObject *o, const GstStructure *stats, const char *name)
-{
-  const GValue *value = gst_structure_get_value (stats, name);
-
-  if (value == NULL)
-    return;
-  if (G_VALUE_HOLDS_UINT64 (value))
-    json_object_set_int_member (o, name, (gint64) g_value_get_uint64 (value));
-  else if (G_VALUE_HOLDS_INT64 (value))
-    json_object_set_int_member (o, name, g_value_get_int64 (value));
-  else if (G_VALUE_HOLDS_UINT (value))
-    json_object_set_int_member (o, name, g_value_get_uint (value));
-  else if (G_VALUE_HOLDS_DOUBLE (value))
-    json_object_set_double_member (o, name, round (g_value_get_double (value) * 1e4) / 1e4);
-}
-
-static void
 tell_stats (LfApi *api)
 {
   g_autoptr (GstStructure) stats = NULL;
-  JsonObject *o = message_new ("stats");
-  gint i;
+  JsonObject *o;
 
   g_object_get (lf_show_get_source (api->show), "stats", &stats, NULL);
-  for (i = 0; stats && i < gst_structure_n_fields (stats); i++)
-    copy_figure (o, stats, gst_structure_nth_field_name (stats, (guint) i));
+  o = lf_message_of_stats (stats);
   json_object_set_int_member (o, "clients", api->clients->len);
   json_object_set_int_member (o, "viewers", count_viewers (api));
   broadcast (api, o);
