@@ -51,14 +51,16 @@ class Page(unittest.TestCase):
 
     def test_moves(self):
         self.assertEqual(self.browser.evaluate("document.getElementById('video').videoWidth"), 96)
-        pictures = []
-        for _ in range(8):
-            pictures.append(self.browser.evaluate(GREY))
-            time.sleep(0.25)
-        moved = [difference(a, b) for a, b in zip(pictures, pictures[1:])]
-        # the picture itself is there, and most looks at it show another one
+        pictures = [self.browser.evaluate(GREY)]
         self.assertGreater(max(pictures[0]) - min(pictures[0]), 20)
-        self.assertGreaterEqual(sum(d > 0.5 for d in moved), 4, moved)
+        # a busy machine may hold it up, but not for long
+        end = time.monotonic() + 20
+        while len(pictures) < 8:
+            self.assertLess(time.monotonic(), end, "the picture stands still")
+            time.sleep(0.1)
+            picture = self.browser.evaluate(GREY)
+            if difference(picture, pictures[-1]) > 0.5:
+                pictures.append(picture)
 
     def test_prompt(self):
         """Typed, applied by Enter, told of by the page within the promised chunks, and shown."""
