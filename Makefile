@@ -13,15 +13,13 @@ SEED ?= 1
 
 BUILD_PACKAGES = build-essential meson ninja-build pkg-config libglib2.0-dev libjson-glib-dev \
   libsentencepiece-dev libzip-dev libopenblas-dev libgstreamer1.0-dev \
-  libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
-# frames in CUDA memory, where there is CUDA
-ifneq ($(wildcard /usr/local/cuda/bin/nvcc)$(shell command -v nvcc),)
-BUILD_PACKAGES += libgstreamer-plugins-bad1.0-dev
-endif
+  libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev libgstrtspserver-1.0-dev \
+  libsoup-3.0-dev
 RUN_PACKAGES = gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-base-apps \
-  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly glib-networking
-CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3 valgrind ffmpeg openssl shellcheck \
-  curl xvfb gstreamer1.0-x fonts-dejavu-core
+  gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-nice \
+  glib-networking
+CHECK_PACKAGES = clang clang-format libclang-rt-14-dev gstreamer1.0-libav python3 valgrind ffmpeg \
+  openssl shellcheck curl xvfb gstreamer1.0-x fonts-dejavu-core chromium
 
 .PHONY: run check build deps-run deps-check format clean
 

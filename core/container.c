@@ -3,7 +3,6 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -15,32 +14,6 @@
 #define LEGACY_MAGIC "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 /* ----------------------------------------------------------------- opening */
-
-void
-lf_container_set_error (
-    GError **error, gint code, const char *path, const char *name, const char *format, ...)
-{
-  g_autofree char *reason = NULL;
-  va_list args;
-  char *c;
-
-  va_start (args, format);
-  reason = g_strdup_vprintf (format, args);
-  va_end (args);
-  for (c = reason; *c; c++)
-    if (g_ascii_iscntrl (*c))
-      *c = '?';
-  if (name) {
-    /* names come from the file: no control characters and no length of its choice */
-    g_autofree char *escaped = g_strescape (name, NULL);
-
-    if (strlen (escaped) > 200)
-      strcpy (escaped + 197, "...");
-    g_set_error (error, LF_ERROR, code, "%s: tensor %s: %s", path, escaped, reason);
-  } else {
-    g_set_error (error, LF_ERROR, code, "%s: %s", path, reason);
-  }
-}
 
 LfContainer *
 lf_container_new (const LfContainerFormat *format, const char *path, GBytes *bytes)

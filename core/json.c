@@ -112,8 +112,8 @@ lf_json_parse (const char *path, const char *what, const char *text, gsize lengt
   }
   g_signal_handlers_disconnect_by_data (parser, &members);
   if (members.read != members.kept) {
-    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-        "its %s has two members of one name; the file is damaged", what);
+    lf_container_set_error (
+        error, LF_ERROR_INVALID_FILE, path, NULL, "its %s has two members of one name", what);
     return NULL;
   }
   root = json_parser_get_root (parser);

@@ -106,6 +106,7 @@ typedef struct
   gint first_pictures;   /* pictures in the first chunk of a stream */
   gint chunk_pictures;   /* pictures in every later chunk */
   gint steps;            /* denoising passes a chunk, clean pass not counted */
+  gint layers, heads;    /* of the transformer's attention */
   gint window;           /* latent frames kept, -1: all */
   gint sink;             /* latent frames never evicted */
   gboolean relative;     /* long mode: a stream never ends */
@@ -223,6 +224,18 @@ LF_API LfStream *lf_stream_new (
     LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error);
 LF_API void lf_stream_free (LfStream *stream);
 
+/* What sparse attention chose for one chunk, in one layer and head, in the last denoising pass.
+ * Valid as long as the chunk. */
+typedef struct
+{
+  gint layer, head;
+  gint n_frames;        /* latent frames that the chunk could see, its own among them */
+  gint n_past;          /* of them those before the chunk: the first ones of the list */
+  const gint64 *frames; /* (n_frames) number of each in the video, from 0 */
+  const float *shares;  /* (n_frames) share of its key blocks that were attended to, mean over the
+                           chunk's query blocks, 0..1 */
+} LfSelection;
+
 /* Pictures of one chunk. They are whole when the chunk is there, and stay as they are until its
  * last reference goes: nobody has to wait for anything before reading them, and who copies them on
  * a GPU has to wait for the copy before letting the chunk go. A chunk may outlive its stream, and
@@ -242,6 +255,7 @@ typedef struct
   guint prompt_serial;           /* 0 for the first prompt, one more for each change */
   double sparsity;               /* share of key blocks left out in this chunk */
   gint64 generate_us, decode_us; /* wall time, microseconds */
+  const LfSelection *selection;  /* NULL: no probe is set, or all keys were attended to */
 } LfChunk;
 
 /* Makes the next chunk. NULL with `error` set on failure; after a cancelled call the
@@ -266,6 +280,11 @@ LF_API gboolean lf_stream_set_sparse (LfStream *stream, const LfSparse *sparse, 
  * as it is. */
 LF_API gboolean lf_stream_set_format (
     LfStream *stream, LfFormat format, LfMatrix matrix, gboolean on_device, GError **error);
+
+/* From the next chunk on, chunks tell what sparse attention chose in this layer and head, both
+ * from 0; layer -1: they do not, which is the default. It costs the download of one list a chunk
+ * and leaves the pictures as they are. */
+LF_API gboolean lf_stream_set_probe (LfStream *stream, gint layer, gint head, GError **error);
 
 /* Starts the video again from picture 0 with `seed`; prompt and settings stay. */
 LF_API void lf_stream_restart (LfStream *stream, guint64 seed);

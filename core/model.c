@@ -137,6 +137,8 @@ fill_info (LfModel *model)
   info->first_pictures = 1 + (info->chunk_frames - 1) * PICTURES_PER_FRAME;
   info->chunk_pictures = info->chunk_frames * PICTURES_PER_FRAME;
   info->steps = config->n_steps;
+  info->layers = config->transformer.layers;
+  info->heads = config->transformer.heads;
   info->window = config->window;
   info->sink = config->sink;
   info->relative = config->relative;

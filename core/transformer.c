@@ -156,7 +156,7 @@ attend_sparse (const Pass *p, gint i, LfAttention *attention)
   p->ops->select_blocks (p->q, &selection);
   mark (p, LF_PHASE_SELECTION);
   if (s->trace)
-    s->trace (s->trace_data, i, &selection);
+    s->trace (s->trace_data, p->step, i, &selection);
   attention->list = s->list;
   attention->count = p->budget.count;
   attention->block_q = s->sparse.block_q;

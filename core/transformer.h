@@ -67,8 +67,10 @@ typedef struct
 LfTransformer *lf_transformer_load (LfLoader *loader, GError **error);
 void lf_transformer_free (LfTransformer *transformer);
 
-/* Called with each selection, before attention uses it: list as in LfSelectBlocks. */
-typedef void (*LfTraceFunc) (gpointer user_data, gint layer, const LfSelectBlocks *selection);
+/* Called with each selection of the pass at timestep number `step`, before attention uses it: list
+ * as in LfSelectBlocks. */
+typedef void (*LfTraceFunc) (
+    gpointer user_data, gint step, gint layer, const LfSelectBlocks *selection);
 
 /* One stream's part: cache, scratch, and what is computed once for a stream or a prompt. */
 typedef struct

@@ -56,6 +56,16 @@
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * With the first frame of each chunk comes an element message `lightforce-chunk`: `chunk`,
+ * `offset`, `pts` and `seed` (guint64), `pictures` (int), `prompt-serial` (uint), `sparsity`
+ * (double), and in microseconds (gint64) `generate-us` and `decode-us` of the chunk and `made-us`,
+ * the time from the chunk before to this one, a new prompt included. Where
+ * #LightforceSrc:probe-layer is set and attention was sparse, it says what was chosen in that layer
+ * and head in the last denoising pass: `layer`, `head`, `past` (int), and for each latent frame that
+ * the chunk could see, of which the first `past` are before the chunk, in `frames` (array of gint64)
+ * its number in the video and in `shares` (array of double) the share of its key blocks that were
+ * attended to.
+ *
  * ## Starting from a picture
  *
  * With #LightforceSrc:start-image the video goes on from a picture: a file or URI of anything that
@@ -251,13 +261,14 @@ stamp (LightforceSrc *self, GstBuffer *buffer)
   self->discont = FALSE;
 }
 
-/* The frame with the next picture went out. */
+/* The frame with the next picture goes out. */
 static void
-note_shown (LightforceSrc *self, LfChunk *chunk, gint picture)
+note_shown (LightforceSrc *self, LfChunk *chunk, gint picture, GstClockTime pts)
 {
   gboolean new_chunk = self->chunk != chunk->index;
 
   if (self->shown_chunk != chunk) {
+    lf_src_post_chunk (GST_ELEMENT (self), chunk, self->item->made_us, self->next_frame, pts);
     g_clear_pointer (&self->shown_chunk, lf_chunk_unref);
     self->shown_chunk = lf_chunk_ref (chunk);
   }
@@ -296,7 +307,7 @@ make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
   if (repeat)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   else
-    note_shown (self, chunk, picture);
+    note_shown (self, chunk, picture, GST_BUFFER_PTS (buffer));
   GST_OBJECT_LOCK (self);
   self->counts.repeated += repeat;
   self->next_frame++;

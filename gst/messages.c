@@ -117,6 +117,46 @@ lf_src_post_prompt (
   gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), structure));
 }
 
+static void
+add_selection (GstStructure *structure, const LfSelection *selection)
+{
+  GValue frames = G_VALUE_INIT, shares = G_VALUE_INIT;
+  gint i;
+
+  gst_value_array_init (&frames, (guint) selection->n_frames);
+  gst_value_array_init (&shares, (guint) selection->n_frames);
+  for (i = 0; i < selection->n_frames; i++) {
+    GValue frame = G_VALUE_INIT, share = G_VALUE_INIT;
+
+    g_value_init (&frame, G_TYPE_INT64);
+    g_value_set_int64 (&frame, selection->frames[i]);
+    gst_value_array_append_and_take_value (&frames, &frame);
+    g_value_init (&share, G_TYPE_DOUBLE);
+    g_value_set_double (&share, selection->shares[i]);
+    gst_value_array_append_and_take_value (&shares, &share);
+  }
+  gst_structure_set (structure, "layer", G_TYPE_INT, selection->layer, "head", G_TYPE_INT,
+      selection->head, "past", G_TYPE_INT, selection->n_past, NULL);
+  gst_structure_take_value (structure, "frames", &frames);
+  gst_structure_take_value (structure, "shares", &shares);
+}
+
+void
+lf_src_post_chunk (
+    GstElement *element, const LfChunk *chunk, gint64 made_us, guint64 frame, GstClockTime pts)
+{
+  GstStructure *structure = gst_structure_new ("lightforce-chunk", "chunk", G_TYPE_UINT64,
+      chunk->index, "offset", G_TYPE_UINT64, frame, "pts", G_TYPE_UINT64, pts, "pictures",
+      G_TYPE_INT, chunk->n_pictures, "seed", G_TYPE_UINT64, chunk->seed, "prompt-serial",
+      G_TYPE_UINT, chunk->prompt_serial, "sparsity", G_TYPE_DOUBLE, chunk->sparsity, "generate-us",
+      G_TYPE_INT64, chunk->generate_us, "decode-us", G_TYPE_INT64, chunk->decode_us, "made-us",
+      G_TYPE_INT64, made_us, NULL);
+
+  if (chunk->selection)
+    add_selection (structure, chunk->selection);
+  gst_element_post_message (element, gst_message_new_element (GST_OBJECT (element), structure));
+}
+
 void
 lf_src_post_qos (GstElement *element, GstClockTime due, GstClockTime duration,
     GstClockTimeDiff jitter, const LfSrcCounts *counts)

@@ -18,6 +18,9 @@ void lf_src_post_load (GstElement *element, LfSrcLoadState state, const char *te
 /* The element message `lightforce-prompt`. */
 void lf_src_post_prompt (
     GstElement *element, const char *prompt, guint serial, guint64 frame, GstClockTime pts);
+/* The element message `lightforce-chunk`; `made_us` as LfFrameItem has it. */
+void lf_src_post_chunk (
+    GstElement *element, const LfChunk *chunk, gint64 made_us, guint64 frame, GstClockTime pts);
 /* A QOS message for a frame that showed a picture again or a picture that was left out; `jitter`:
  * how late it is; `counts` include it. */
 void lf_src_post_qos (GstElement *element, GstClockTime due, GstClockTime duration,

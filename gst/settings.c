@@ -33,6 +33,8 @@ enum
   PROP_KEEP_FRAMES,
   PROP_KEEP_SINK,
   PROP_KEEP_NEAR,
+  PROP_PROBE_LAYER,
+  PROP_PROBE_HEAD,
   PROP_MODE,
   PROP_WINDOW,
   PROP_SINK,
@@ -127,6 +129,7 @@ lf_src_settings_init (LfSrcSettings *settings)
       .keep_frames = -1,
       .keep_sink = -1,
       .keep_near = -1,
+      .probe_layer = -1,
       .window = -2,
       .sink = -2,
       .prompt_switch = LF_PROMPT_SWITCH_CUT,
@@ -328,6 +331,14 @@ install_attention_properties (GObjectClass *object_class)
       g_param_spec_int ("keep-near", "Keep near",
           "How many of keep-frames are the latest ones (-1: the model's)", -1, G_MAXINT, -1,
           FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_PROBE_LAYER,
+      g_param_spec_int ("probe-layer", "Probe layer",
+          "Layer, from 0, of which messages lightforce-chunk say the frames that sparse attention "
+          "chose (-1: none)",
+          -1, G_MAXINT, -1, FLAGS | PLAYING));
+  g_object_class_install_property (object_class, PROP_PROBE_HEAD,
+      g_param_spec_int ("probe-head", "Probe head", "Attention head, from 0, of probe-layer", 0,
+          G_MAXINT, 0, FLAGS | PLAYING));
 }
 
 guint
@@ -387,6 +398,10 @@ int_member (LfSrcSettings *s, guint id)
       return &s->keep_sink;
     case PROP_KEEP_NEAR:
       return &s->keep_near;
+    case PROP_PROBE_LAYER:
+      return &s->probe_layer;
+    case PROP_PROBE_HEAD:
+      return &s->probe_head;
     case PROP_WINDOW:
       return &s->window;
     case PROP_SINK:

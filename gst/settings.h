@@ -63,6 +63,7 @@ typedef struct
   LfSrcAttention attention;
   double sparsity, sparsity_base;
   gint keep_frames, keep_sink, keep_near;
+  gint probe_layer, probe_head; /* layer -1: none */
   LfSrcMode mode;
   gint window, sink;
   LfPromptSwitch prompt_switch;

@@ -38,8 +38,9 @@ typedef struct
   LfSrcSettings applied;
   LfSparse sparse;
   LfSrcPictures pictures;
-  char *prompt;     /* the one in use: a refused one is in `applied` only */
-  char *old_prompt; /* the one before */
+  char *prompt;                 /* the one in use: a refused one is in `applied` only */
+  char *old_prompt;             /* the one before */
+  gint probe_layer, probe_head; /* a refused one, too */
   guint restarts;
   gint64 text_us;  /* spent on prompts before the latest chunk */
   gboolean begins; /* a video that begins again has made no chunk yet */
@@ -177,6 +178,7 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
   if (stream == NULL)
     lf_frame_queue_fail (worker->queue, error);
   video->sparse = config.sparse;
+  video->probe_layer = -1;
   video->prompt = g_strdup (video->applied.prompt);
   return stream;
 }
@@ -187,6 +189,19 @@ sparse_equal (const LfSparse *a, const LfSparse *b)
   return a->enabled == b->enabled && a->target == b->target && a->base == b->base
          && a->keep_frames == b->keep_frames && a->keep_sink == b->keep_sink
          && a->keep_near == b->keep_near;
+}
+
+static void
+apply_probe (LfSrcWorker *worker, const LfSrcSettings *now, Video *video)
+{
+  g_autoptr (GError) error = NULL;
+
+  if (now->probe_layer == video->probe_layer && now->probe_head == video->probe_head)
+    return;
+  video->probe_layer = now->probe_layer;
+  video->probe_head = now->probe_head;
+  if (!lf_stream_set_probe (video->stream, now->probe_layer, now->probe_head, &error))
+    worker->funcs.warning (error, worker->user_data);
 }
 
 /* At a chunk boundary: what was set since the last chunk. A setting that is refused is
@@ -213,6 +228,7 @@ apply_settings (
       worker->funcs.warning (error, worker->user_data);
     video->sparse = sparse;
   }
+  apply_probe (worker, &now, video);
   if (g_strcmp0 (now.prompt, video->applied.prompt) != 0) {
     g_autoptr (GError) error = NULL;
 

@@ -270,31 +270,6 @@ lf_rtsp_channel_class_init (LfRtspChannelClass *klass)
   factory_class->configure = lf_rtsp_channel_configure;
 }
 
-/* ------------------------------------------------------------------ the model */
-
-/* The source's own options, so that the model is the one that it is going to ask for. */
-static LfModel *
-load_model (GstElement *source, GCancellable *cancellable, GError **error)
-{
-  static const char *const backends[] = {"auto", "cpu", "cuda"};
-  g_autofree char *path = NULL, *transformer = NULL, *text_encoder = NULL, *tokenizer = NULL;
-  g_autofree char *decoder = NULL;
-  gint backend, precision, residency;
-  LfModelOptions options = {0};
-
-  g_object_get (source, "model", &path, "transformer", &transformer, "text-encoder", &text_encoder,
-      "tokenizer", &tokenizer, "decoder", &decoder, "backend", &backend, "precision", &precision,
-      "text-encoder-residency", &residency, NULL);
-  options.backend = backends[backend];
-  options.precision = precision;
-  options.text_residency = residency;
-  options.transformer = transformer;
-  options.text_encoder = text_encoder;
-  options.tokenizer = tokenizer;
-  options.decoder = decoder;
-  return lf_model_load (path, &options, cancellable, NULL, NULL, error);
-}
-
 LfRtspChannel *
 lf_rtsp_channel_new (
     const LfRtspConfig *config, const LfRtspMount *mount, GCancellable *cancellable, GError **error)
@@ -304,12 +279,12 @@ lf_rtsp_channel_new (
   GstElement *bin;
 
   self->mount = mount;
-  self->settings = gst_object_ref_sink (lf_rtsp_mount_make_source (mount));
+  self->settings = gst_object_ref_sink (lf_source_new (mount->properties));
   bin = make_bin (self, error);
   if (bin == NULL)
     return NULL;
   gst_object_unref (gst_object_ref_sink (bin));
-  self->model = load_model (self->settings, cancellable, error);
+  self->model = lf_source_load_model (self->settings, cancellable, error);
   if (self->model == NULL) {
     g_prefix_error (error, "[mount %s] ", mount->path);
     return NULL;

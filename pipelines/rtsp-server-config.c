@@ -12,9 +12,7 @@
 #define USER "user "
 #define DEFAULT_MOUNT "/live"
 
-/* What can be set of the default encoder without naming another one. It has one thread: with more,
- * tune=zerolatency makes as many slices of a frame, which FFmpeg takes for frames where they come
- * over RTP. */
+/* What can be set of the default encoder without naming another one. */
 #define DEFAULT_BITRATE "1500"
 #define DEFAULT_KEYFRAME_INTERVAL "32"
 #define DEFAULT_SPEED "veryfast"
@@ -120,15 +118,6 @@ read_boolean (const Reader *reader, const char *key, gboolean *value, GError **e
 /* ------------------------------------------------------------------ mounts */
 
 static void
-property_free (LfRtspProperty *property)
-{
-  g_free (property->name);
-  if (G_IS_VALUE (&property->value))
-    g_value_unset (&property->value);
-  g_free (property);
-}
-
-static void
 mount_free (LfRtspMount *mount)
 {
   g_free (mount->path);
@@ -139,61 +128,19 @@ mount_free (LfRtspMount *mount)
   g_free (mount);
 }
 
-GstElement *
-lf_rtsp_mount_make_source (const LfRtspMount *mount)
-{
-  GstElement *source = gst_element_factory_make ("lightforcesrc", "src");
-  guint i;
-
-  for (i = 0; source && i < mount->properties->len; i++) {
-    const LfRtspProperty *property = g_ptr_array_index (mount->properties, i);
-
-    g_object_set_property (G_OBJECT (source), property->name, &property->value);
-  }
-  if (source)
-    g_object_set (source, "is-live", TRUE, NULL);
-  return source;
-}
-
 static gboolean
-read_property (
-    const Reader *reader, const char *key, GObjectClass *source, LfRtspMount *mount, GError **error)
+read_property (const Reader *reader, const char *key, LfRtspMount *mount, GError **error)
 {
-  GParamSpec *spec = g_object_class_find_property (source, key);
-  g_autofree char *text = NULL, *shown = NULL;
-  LfRtspProperty *property;
-  gboolean ok;
+  g_autofree char *text = NULL, *problem = NULL;
+  LfSourceProperty *property;
 
-  if (spec && g_str_equal (spec->name, "is-live"))
-    return refuse (error, reader, key, "a video of this server is live always");
-  if (spec == NULL || !(spec->flags & G_PARAM_WRITABLE)
-      || (spec->owner_type != G_OBJECT_CLASS_TYPE (source)
-          && !g_str_equal (spec->name, "num-buffers")))
-    return refuse (error, reader, key,
-        "there is no such setting; lightforce-rtsp-server --help names them, and "
-        "gst-inspect-1.0 lightforcesrc the properties of the source that can be set, too");
   if (!read_string (reader, key, &text, error))
     return FALSE;
-  property = g_new0 (LfRtspProperty, 1);
-  property->name = g_strdup (spec->name);
-  g_value_init (&property->value, spec->value_type);
+  property = lf_source_property_new (key, text, &problem);
+  if (property == NULL)
+    return refuse (error, reader, key, "%s", problem);
   g_ptr_array_add (mount->properties, property);
-  if (spec->value_type == G_TYPE_STRING) {
-    g_value_set_string (&property->value, text);
-    return TRUE;
-  }
-  g_strstrip (text);
-  ok = gst_value_deserialize (&property->value, text);
-  /* TRUE: it was out of range, and was changed */
-  if (ok && !g_param_value_validate (spec, &property->value))
-    return TRUE;
-  g_value_reset (&property->value);
-  g_param_value_set_default (spec, &property->value);
-  shown = gst_value_serialize (&property->value);
-  return refuse (error, reader, key,
-      "\"%s\" is not a value of this property (its default is %s; gst-inspect-1.0 lightforcesrc "
-      "tells its range)",
-      text, shown ? shown : "not set");
+  return TRUE;
 }
 
 /* The default encoder from the keys for it, or what `encoder` says. */
@@ -224,9 +171,7 @@ read_encoder (const Reader *reader, LfRtspMount *mount, GError **error)
     continue;
   if (*c || c == speed)
     return refuse (error, reader, "speed", "\"%s\" is no speed-preset of x264enc", speed);
-  mount->encoder = g_strdup_printf ("x264enc tune=zerolatency threads=1 speed-preset=%s "
-                                    "bitrate=%" G_GINT64_FORMAT " key-int-max=%" G_GINT64_FORMAT,
-      speed, bitrate, interval);
+  mount->encoder = lf_encoder_line (bitrate, interval, speed);
   return TRUE;
 }
 
@@ -244,7 +189,7 @@ check_path (const Reader *reader, const char *path, GError **error)
 }
 
 static gboolean
-read_mount (const Reader *reader, LfRtspConfig *config, GObjectClass *source, GError **error)
+read_mount (const Reader *reader, LfRtspConfig *config, GError **error)
 {
   static const char *const own[] = {"filter", "encoder", "bitrate", "keyframe-interval", "speed",
       "profile", "config-interval", "control", "warm", NULL};
@@ -256,7 +201,7 @@ read_mount (const Reader *reader, LfRtspConfig *config, GObjectClass *source, GE
   guint i;
 
   g_ptr_array_add (config->mounts, mount);
-  mount->properties = g_ptr_array_new_with_free_func ((GDestroyNotify) property_free);
+  mount->properties = g_ptr_array_new_with_free_func ((GDestroyNotify) lf_source_property_free);
   mount->path = g_strstrip (g_strdup (reader->group + strlen (MOUNT)));
   mount->control = TRUE;
   mount->profile = g_strdup ("main");
@@ -275,7 +220,7 @@ read_mount (const Reader *reader, LfRtspConfig *config, GObjectClass *source, GE
   if (g_str_equal (mount->profile, "any"))
     g_clear_pointer (&mount->profile, g_free);
   for (i = 0; keys && keys[i]; i++)
-    if (!g_strv_contains (own, keys[i]) && !read_property (reader, keys[i], source, mount, error))
+    if (!g_strv_contains (own, keys[i]) && !read_property (reader, keys[i], mount, error))
       return FALSE;
   for (i = 0; i + 1 < config->mounts->len; i++)
     if (g_str_equal (((LfRtspMount *) g_ptr_array_index (config->mounts, i))->path, mount->path))
@@ -450,7 +395,7 @@ read_groups (Reader *reader, LfRtspConfig *config, GError **error)
   for (i = 0; groups[i]; i++) {
     reader->group = groups[i];
     if (g_str_has_prefix (groups[i], MOUNT)) {
-      if (!read_mount (reader, config, G_OBJECT_GET_CLASS (source), error))
+      if (!read_mount (reader, config, error))
         return FALSE;
     } else if (g_str_has_prefix (groups[i], USER)) {
       if (!read_user (reader, config, error))

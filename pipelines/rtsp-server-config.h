@@ -5,7 +5,7 @@
 #ifndef LF_RTSP_SERVER_CONFIG_H
 #define LF_RTSP_SERVER_CONFIG_H
 
-#include <gst/gst.h>
+#include "pipelines/parts.h"
 
 G_BEGIN_DECLS
 
@@ -15,18 +15,11 @@ typedef struct
   gboolean control; /* may set parameters */
 } LfRtspUser;
 
-/* A property of lightforcesrc, of the type that it has there. */
-typedef struct
-{
-  char *name;
-  GValue value;
-} LfRtspProperty;
-
 /* One video that clients can play. */
 typedef struct
 {
   char *path;            /* "/live" */
-  GPtrArray *properties; /* of LfRtspProperty */
+  GPtrArray *properties; /* of LfSourceProperty */
   char *filter;          /* launch line between source and encoder, or NULL */
   char *encoder;         /* launch line of the encoder, complete */
   char *profile;         /* of H.264, or NULL: whatever the encoder makes */
@@ -58,9 +51,6 @@ typedef struct
 LfRtspConfig *lf_rtsp_config_new (const char *path, const char *const *server_settings,
     const char *const *mount_settings, GError **error);
 void lf_rtsp_config_free (LfRtspConfig *config);
-
-/* The source of `mount` with its properties set. */
-GstElement *lf_rtsp_mount_make_source (const LfRtspMount *mount);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfRtspConfig, lf_rtsp_config_free)
 G_END_DECLS

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-#define PROMPT_LIMIT 4096 /* bytes */
-#define LINE_LIMIT 64     /* parameters of one request */
+#define LINE_LIMIT 64 /* parameters of one request */
 
 typedef enum
 {
@@ -109,15 +108,8 @@ parse (const char *name, const char *text, GParamSpec *spec, GValue *value)
 {
   g_value_init (value, spec->value_type);
   if (g_str_equal (name, "prompt")) {
-    const char *c;
-
-    if (strlen (text) > PROMPT_LIMIT)
-      return "it is longer than 4096 bytes";
-    for (c = text; *c; c = g_utf8_next_char (c))
-      if (g_unichar_iscntrl (g_utf8_get_char (c)))
-        return "it has control characters";
     g_value_set_string (value, text);
-    return NULL;
+    return lf_prompt_problem (text);
   }
   if (g_str_equal (name, "seed")) {
     guint64 seed;

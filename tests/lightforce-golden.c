@@ -205,7 +205,7 @@ read_generator_config (Case *c)
 
 /* The first pass of a chunk, layer by layer, against the recorded choice. */
 static void
-trace (gpointer user_data, gint layer, const LfSelectBlocks *selection)
+trace (gpointer user_data, gint step, gint layer, const LfSelectBlocks *selection)
 {
   Case *c = user_data;
   gint visible = (selection->past + selection->frames) * selection->frame_blocks, i, j;

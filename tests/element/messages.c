@@ -225,7 +225,7 @@ GST_START_TEST (test_prompts_from_another_thread)
 
     fail_if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR);
     done = GST_MESSAGE_TYPE (message) == GST_MESSAGE_EOS;
-    if (!done) {
+    if (!done && gst_message_has_name (message, "lightforce-prompt")) {
       fail_unless (count < 64);
       fail_unless (gst_structure_get_uint64 (s, "offset", &from[count]));
       fail_unless (gst_structure_get_uint (s, "serial", &serial));
@@ -338,6 +338,8 @@ GST_START_TEST (test_set_and_get)
       {"keep-frames", {"-1", "2147483647"}},
       {"keep-sink", {"-1", "2147483647"}},
       {"keep-near", {"-1", "2147483647"}},
+      {"probe-layer", {"-1", "2147483647"}},
+      {"probe-head", {"0", "2147483647"}},
       {"window", {"-2", "2147483647"}},
       {"sink", {"-2", "2147483647"}},
       {"prompt-file", {"/a", "b"}},
@@ -430,6 +432,49 @@ GST_START_TEST (test_settings_arrive)
 }
 GST_END_TEST;
 
+/* Each chunk is told of once, with its first frame; and what a probe finds. */
+GST_START_TEST (test_chunk_messages)
+{
+  Rig *rig = rig_new ("num-buffers=33 attention=sparse probe-layer=1 probe-head=1", NULL);
+  g_autofree char *warning = NULL;
+  guint64 chunk, offset, pts;
+  guint i;
+
+  rig_set_state (rig, GST_STATE_PLAYING);
+  for (i = 0; i < 3; i++) {
+    GstMessage *message = rig_wait_element (rig, "lightforce-chunk");
+    const GstStructure *s = gst_message_get_structure (message);
+    g_autofree char *frames = NULL, *shares = NULL;
+    gint layer = -1, head = -1, past = -1;
+    double sparsity;
+    gint64 us;
+
+    fail_unless (gst_structure_get (s, "chunk", G_TYPE_UINT64, &chunk, "offset", G_TYPE_UINT64,
+        &offset, "pts", G_TYPE_UINT64, &pts, "sparsity", G_TYPE_DOUBLE, &sparsity, "generate-us",
+        G_TYPE_INT64, &us, "made-us", G_TYPE_INT64, &us, "layer", G_TYPE_INT, &layer, "head",
+        G_TYPE_INT, &head, "past", G_TYPE_INT, &past, NULL));
+    fail_unless_equals_uint64 (chunk, i);
+    fail_unless_equals_uint64 (offset, i ? 9 + 12 * (i - 1) : 0);
+    fail_unless_equals_uint64 (pts, gst_util_uint64_scale (offset, GST_SECOND, 16));
+    fail_unless (sparsity == 0.5 && layer == 1 && head == 1 && past == 2);
+    frames = gst_value_serialize (gst_structure_get_value (s, "frames"));
+    fail_unless_equals_string (frames, "< (gint64)0, (gint64)7, (gint64)8 >");
+    shares = gst_value_serialize (gst_structure_get_value (s, "shares"));
+    fail_unless_equals_string (shares, "< (double)0.25, (double)0, (double)1 >");
+    gst_message_unref (message);
+  }
+  rig_wait_end (rig);
+  /* one that is not there is told of, and the video goes on */
+  g_object_set (rig->src, "probe-layer", 2, NULL);
+  rig_set_state (rig, GST_STATE_NULL);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  warning = rig_next_warning (rig);
+  fail_unless_equals_string (warning, "there is no layer 2, head 1");
+  rig_wait_end (rig);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* A controlled property has the value of the first frame of each chunk. */
 GST_START_TEST (test_controlled_sparsity)
 {
@@ -500,6 +545,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_set_and_get);
   tcase_add_test (tc, test_settings_arrive);
   tcase_add_test (tc, test_controlled_sparsity);
+  tcase_add_test (tc, test_chunk_messages);
   tcase_add_test (tc, test_stats);
   tcase_add_test (tc, test_meta);
 }

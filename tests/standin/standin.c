@@ -23,15 +23,21 @@ struct _LfStream
   char *prompt;
   guint8 *start; /* (height, width, 3): the first picture, or NULL */
   guint64 index, picture;
+  gint layer, head; /* of the probe */
   LfStats stats;
 };
 
 typedef struct
 {
   LfChunk chunk;
+  LfSelection selection;
   gint refs;
   guint8 *data;
 } Chunk;
+
+/* what a probe finds, whatever it looks at */
+static const gint64 probe_frames[] = {0, 7, 8};
+static const float probe_shares[] = {0.25f, 0, 1};
 
 static GMutex mutex;
 static Standin standin;
@@ -255,6 +261,8 @@ lf_model_load (const char *path, const LfModelOptions *options, GCancellable *ca
       .chunk_frames = 3,
       .first_pictures = now.first_pictures,
       .chunk_pictures = now.chunk_pictures,
+      .layers = 2,
+      .heads = 2,
       .steps = 4,
       .window = -1,
       .sparse = {.enabled = FALSE,
@@ -336,6 +344,7 @@ lf_stream_new (
   stream->config.start_picture = NULL;
   stream->start =
       g_memdup2 (config->start_picture, (gsize) config->width * (gsize) config->height * 3);
+  stream->layer = -1;
   g_atomic_int_inc (&live);
   return stream;
 }
@@ -498,6 +507,9 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
       .prompt_serial = stream->stats.prompt_serial,
       .sparsity = stream->config.sparse.enabled ? stream->config.sparse.target : 0,
   };
+  c->selection = (LfSelection){stream->layer, stream->head, 3, 2, probe_frames, probe_shares};
+  if (stream->layer >= 0 && stream->config.sparse.enabled)
+    c->chunk.selection = &c->selection;
   c->data = g_malloc (c->chunk.layout.size * (gsize) c->chunk.n_pictures);
   memset (c->data, 0x55, c->chunk.layout.size * (gsize) c->chunk.n_pictures);
   c->chunk.data = c->data;
@@ -560,6 +572,18 @@ lf_stream_set_prompt_switch (LfStream *stream, LfPromptSwitch prompt_switch)
   g_mutex_lock (&mutex);
   record.prompt_switch = prompt_switch;
   g_mutex_unlock (&mutex);
+}
+
+gboolean
+lf_stream_set_probe (LfStream *stream, gint layer, gint head, GError **error)
+{
+  if (layer > 1 || head > 1) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "there is no layer %d, head %d", layer, head);
+    return FALSE;
+  }
+  stream->layer = layer;
+  stream->head = head;
+  return TRUE;
 }
 
 gboolean

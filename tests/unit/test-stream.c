@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <math.h>
 #include <string.h>
 
 #include "stream-fixture.h"
@@ -361,6 +362,66 @@ test_set_sparse (void)
   lf_chunk_unref (next (stream));
 }
 
+/* What a probe finds is what the settings allow: the budget, the first and the latest frame, and no
+ * more past frames than are kept. The pictures do not depend on it. */
+static void
+test_probe (void)
+{
+  g_autoptr (LfModel) model = load ();
+  const LfModelInfo *info = lf_model_get_info (model);
+  g_autoptr (LfStream) stream = NULL, plain = NULL;
+  g_autoptr (GError) error = NULL;
+  LfStreamConfig config;
+  gint i, j;
+
+  g_assert_cmpint (info->layers, ==, 2);
+  g_assert_cmpint (info->heads, ==, 1);
+  lf_stream_config_init (&config, model);
+  config.sparse.target = config.sparse.base = 0.5;
+  plain = open_stream (model, &config);
+  stream = open_stream (model, &config);
+  g_assert_true (lf_stream_set_probe (stream, 1, 0, &error));
+  for (i = 0; i < 6; i++) {
+    g_autoptr (LfChunk) chunk = next (stream), other = next (plain);
+    const LfSelection *s = chunk->selection;
+    g_autofree char *a = checksum (chunk), *b = checksum (other);
+    gint past = MIN (3 * i, 6), kept = 0;
+    double sum = 0;
+
+    g_assert_cmpstr (a, ==, b);
+    g_assert_null (other->selection);
+    if (i == 0) { /* it has no past, and is dense */
+      g_assert_null (s);
+      continue;
+    }
+    g_assert_cmpint (s->layer, ==, 1);
+    g_assert_cmpint (s->head, ==, 0);
+    g_assert_cmpint (s->n_past, ==, past);
+    g_assert_cmpint (s->n_frames, ==, past + 3);
+    for (j = 0; j < s->n_frames; j++) {
+      g_assert_cmpint (s->frames[j], ==, j == 0 ? 0 : 3 * i + 3 - s->n_frames + j);
+      g_assert_cmpfloat (s->shares[j], >=, 0);
+      g_assert_cmpfloat (s->shares[j], <=, 1);
+      sum += s->shares[j];
+      kept += j < past && s->shares[j] > 0;
+    }
+    /* 24 tokens of a frame are 3 key blocks */
+    g_assert_cmpfloat_with_epsilon (sum * 3, floor (0.5 * s->n_frames * 3), 1e-4);
+    g_assert_cmpint (kept, >=, 1);
+  }
+  g_assert_true (lf_stream_set_probe (stream, -1, 0, &error));
+  {
+    g_autoptr (LfChunk) chunk = next (stream);
+
+    g_assert_null (chunk->selection);
+  }
+  g_assert_false (lf_stream_set_probe (stream, 2, 0, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+  g_clear_error (&error);
+  g_assert_false (lf_stream_set_probe (stream, 0, 1, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+}
+
 /* Wherever the text encoder is, the pictures are the same; away from the backend, it leaves its
  * memory to others. */
 static void
@@ -558,6 +619,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stream/long", test_long_stream);
   g_test_add_func ("/stream/no-window", test_no_window);
   g_test_add_func ("/stream/set-sparse", test_set_sparse);
+  g_test_add_func ("/stream/probe", test_probe);
   g_test_add_func ("/stream/text-residency", test_text_residency);
   g_test_add_func ("/stream/cache-fp8", test_cache_fp8);
   g_test_add_func ("/stream/bad-settings", test_bad_settings);

@@ -1,0 +1,42 @@
+/* lightforce: what the programs of this folder share
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_PARTS_H
+#define LF_PARTS_H
+
+#include <gst/gst.h>
+
+#include "core/lightforce.h"
+
+G_BEGIN_DECLS
+
+/* Longest prompt that is taken from somebody, bytes. */
+#define LF_PROMPT_LIMIT 4096
+
+/* A property of lightforcesrc, of the type that it has there. */
+typedef struct
+{
+  char *name;
+  GValue value;
+} LfSourceProperty;
+
+/* What `text` says that the property `name` is to be; NULL: `problem` says what is wrong, to be
+ * freed. The plugin has to be there. */
+LfSourceProperty *lf_source_property_new (const char *name, const char *text, char **problem);
+void lf_source_property_free (LfSourceProperty *property);
+/* A live lightforcesrc called "src", floating, with these (of LfSourceProperty) set. */
+GstElement *lf_source_new (const GPtrArray *properties);
+/* The model that `source` is going to ask for, so that it finds it loaded. */
+LfModel *lf_source_load_model (GstElement *source, GCancellable *cancellable, GError **error);
+
+/* What is wrong with a prompt that came from somebody, UTF-8; NULL: nothing. */
+const char *lf_prompt_problem (const char *prompt);
+
+/* Launch line of an encoder without delay. It has one thread: with more, tune=zerolatency makes as
+ * many slices of a frame, which FFmpeg takes for frames where they come over RTP. `bitrate`:
+ * kbit/s; `interval`: frames from one key frame to the next. To be freed. */
+char *lf_encoder_line (gint64 bitrate, gint64 interval, const char *speed);
+
+G_END_DECLS
+#endif

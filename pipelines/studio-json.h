@@ -1,0 +1,44 @@
+/* lightforce: single messages of the studio's API, read and written
+ *
+ * SPDX-License-Identifier: LGPL-2.1-or-later
+ */
+#ifndef LF_STUDIO_JSON_H
+#define LF_STUDIO_JSON_H
+
+#include <json-glib/json-glib.h>
+
+#include "pipelines/parts.h"
+
+G_BEGIN_DECLS
+
+/* By the values of the source's properties, NULL at the end. */
+extern const char *const lf_prompt_switches[], *const lf_attentions[];
+
+/* What a message asks to set; members that are there are of their type and range. */
+typedef struct
+{
+  const char *prompt;
+  gboolean has_switch, has_seed, has_sparsity, has_attention, has_layer, has_head, restart;
+  gint prompt_switch, attention, layer, head;
+  guint64 seed;
+  double sparsity; /* -1: the model's */
+} LfRequest;
+
+/* What is wrong with one member of a request; NULL: nothing, and `request` has it. */
+const char *lf_request_take (
+    LfRequest *request, const LfModelInfo *info, const char *name, JsonNode *node);
+void lf_request_apply (const LfRequest *request, GstElement *source);
+
+/* NULL: it is no string. `node` may be NULL. */
+const char *lf_json_get_string (JsonNode *node);
+/* FALSE: it is none of them. */
+gboolean lf_json_get_choice (JsonNode *node, const char *const *choices, gint *choice);
+
+/* A message of this type. */
+JsonObject *lf_message_new (const char *type);
+/* Of the source's message lightforce-chunk, and of its property stats. */
+JsonObject *lf_message_of_chunk (const GstStructure *s);
+JsonObject *lf_message_of_stats (const GstStructure *stats);
+
+G_END_DECLS
+#endif

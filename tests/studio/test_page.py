@@ -1,0 +1,227 @@
+"""The page in a browser: a picture that moves, prompts in time, recordings, phones, keys."""
+# SPDX-License-Identifier: LGPL-2.1-or-later
+import sys
+import time
+import unittest
+
+from rig import Browser, Client, Studio, probe
+
+if Browser.PATH is None:
+    print("SKIP: chromium is not installed (Debian package chromium)")
+    sys.exit(77)
+
+# the video's picture, small, as a list of grey values
+GREY = """(() => {
+  const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+  canvas.width = 24; canvas.height = 16;
+  context.drawImage(document.getElementById("video"), 0, 0, 24, 16);
+  const data = context.getImageData(0, 0, 24, 16).data, grey = [];
+  for (let i = 0; i < data.length; i += 4)
+    grey.push((data[i] + data[i + 1] + data[i + 2]) / 3);
+  return grey;
+})()"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+TEXT = "document.getElementById('%s').textContent"
+
+
+def difference(a, b):
+    return sum(abs(x - y) for x, y in zip(a, b)) / len(a)
+
+
+class Page(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.studio = Studio()
+        cls.browser = Browser()
+        cls.browser.open(cls.studio.url)
+        cls.live()
+
+    @classmethod
+    def tearDownClass(cls):
+        console = cls.browser.console
+        cls.browser.close()
+        cls.studio.stop()
+        assert not console, console
+
+    @classmethod
+    def live(cls):
+        cls.browser.wait("document.readyState === 'complete' && typeof peer !== 'undefined' && "
+                         "document.getElementById('status').textContent === 'live' && "
+                         "document.getElementById('video').videoWidth > 0")
+
+    def test_moves(self):
+        self.assertEqual(self.browser.evaluate("document.getElementById('video').videoWidth"), 96)
+        pictures = [self.browser.evaluate(GREY)]
+        self.assertGreater(max(pictures[0]) - min(pictures[0]), 20)
+        # a busy machine may hold it up, but not for long
+        end = time.monotonic() + 20
+        while len(pictures) < 8:
+            self.assertLess(time.monotonic(), end, "the picture stands still")
+            time.sleep(0.1)
+            picture = self.browser.evaluate(GREY)
+            if difference(picture, pictures[-1]) > 0.5:
+                pictures.append(picture)
+
+    def test_prompt(self):
+        """Typed, applied by Enter, told of by the page within the promised chunks, and shown."""
+        browser = self.browser
+        browser.evaluate("document.activeElement.blur()")
+        browser.press("/")
+        self.assertEqual(browser.evaluate("document.activeElement.id"), "prompt")
+        browser.type("a purple whale")
+        begin = browser.evaluate("chunks.at(-1).frame")
+        browser.press("Enter")
+        browser.wait(TEXT % "shown" + " === 'shows: a purple whale'")
+        frame = browser.evaluate("chunks.find(chunk => chunk.serial === chunks.at(-1).serial).frame")
+        promised = browser.evaluate("state['prompt-chunks'] * state.model['chunk-pictures']")
+        self.assertLessEqual(frame - begin, promised)
+        # history: a click uses it again
+        browser.type(" swims")
+        browser.press("Enter")
+        browser.wait(TEXT % "shown" + " === 'shows: a purple whale swims'")
+        browser.evaluate("[...document.querySelectorAll('#history button')]"
+                         ".find(b => b.textContent === 'a purple whale').click()")
+        browser.wait(TEXT % "shown" + " === 'shows: a purple whale'")
+        # and arrows go through it
+        browser.evaluate("document.getElementById('prompt').value = ''")
+        browser.press("/")
+        browser.press("ArrowUp")
+        browser.press("ArrowUp")
+        self.assertEqual(browser.evaluate("document.getElementById('prompt').value"),
+                         "a purple whale swims")
+        browser.press("ArrowDown")
+        self.assertEqual(browser.evaluate("document.getElementById('prompt').value"),
+                         "a purple whale")
+        browser.press("Escape")
+        self.assertNotEqual(browser.evaluate("document.activeElement.id"), "prompt")
+
+    def test_prompt_changes_picture(self):
+        """The same seed and place with another prompt is another picture."""
+        with Client(self.studio) as client:
+            shown = []
+            for prompt in "one hill", "two seas", "one hill":
+                client.request(type="set", prompt=prompt, seed="3", restart=True)
+                client.wait("prompt", until=lambda p: p["prompt"] == prompt)
+                serial = client.wait("chunk", until=lambda c: c["chunk"] == 0)["serial"]
+                self.browser.wait("chunks.some(c => c.serial === %d && c.chunk === 0)" % serial)
+                # the picture that is on the screen a while after its chunk began
+                pictures = []
+                for _ in range(10):
+                    pictures.append(self.browser.evaluate(GREY))
+                    time.sleep(0.1)
+                shown.append(pictures)
+            near = min(difference(a, b) for a in shown[0][5:] for b in shown[2][5:])
+            far = min(difference(a, b) for a in shown[0][5:] for b in shown[1][5:])
+            self.assertGreater(far, near)
+
+    def test_record(self):
+        browser = self.browser
+        browser.evaluate("document.activeElement.blur()")
+        browser.press("r")
+        browser.wait("!document.getElementById('badge').hidden")
+        self.assertIn(self.studio.output, browser.evaluate(TEXT % "recording"))
+        frame = browser.evaluate("chunks.at(-1).frame")
+        browser.wait("chunks.at(-1).frame >= %d" % (frame + 24))
+        browser.evaluate("document.getElementById('record').click()")
+        browser.wait("recorded !== ''")
+        path = browser.evaluate(TEXT % "recording").split(" (")[0]
+        stream, duration = probe(path)
+        self.assertEqual(stream["codec_name"], "h264")
+        self.assertGreater(int(stream["nb_read_frames"]), 10)
+        self.assertGreater(duration, 0.6)
+
+    def test_controls(self):
+        browser = self.browser
+        browser.evaluate("document.activeElement.blur()")
+        browser.press("l")
+        browser.wait("state['probe-layer'] === 0")
+        browser.wait("chunks.at(-1).selection !== null")
+        self.assertIn("layer 0, head 0", browser.evaluate(TEXT % "choice"))
+        # both pictures have something in them
+        for name in "timeline", "map":
+            self.assertGreater(browser.evaluate(
+                "new Set(new Uint32Array(document.getElementById('%s').getContext('2d')"
+                ".getImageData(0, 0, 300, 100).data.buffer)).size" % name), 3)
+        browser.press("+")
+        browser.wait("state.sparsity === 0.55")
+        browser.evaluate("document.getElementById('sparsity-model').click()")
+        browser.wait("state.sparsity === null")
+        browser.evaluate("document.getElementById('dense').click()")
+        browser.wait("state.attention === 'dense'")
+        browser.wait("chunks.at(-1).sparsity === 0")
+        browser.evaluate("document.getElementById('dense').click()")
+        browser.wait("state.attention === 'auto'")
+        browser.press("d")
+        browser.wait("state.seed !== '0' && chunks.at(-1).seed === state.seed")
+        browser.press("?")
+        browser.wait("document.getElementById('help').open")
+        browser.press("Escape")
+        browser.wait("!document.getElementById('help').open")
+
+    def test_widths(self):
+        """Nothing is wider than the screen, all that can be used has a name and can be reached."""
+        browser = self.browser
+        try:
+            for width in 320, 390, 768, 1280:
+                browser.resize(width, 800, mobile=width < 700)
+                for scheme in "light", "dark":
+                    browser.call("Emulation.setEmulatedMedia", features=[
+                        {"name": "prefers-color-scheme", "value": scheme}])
+                    self.assertLessEqual(browser.evaluate(OVERFLOW), 0, width)
+                    back, text = browser.evaluate(
+                        "(s => [s.backgroundColor, s.color])(getComputedStyle(document.body))")
+                    grey = [sum(map(int, c[4:-1].split(","))) / 3 for c in (back, text)]
+                    self.assertGreater(abs(grey[0] - grey[1]), 128, (scheme, back, text))
+                    self.assertEqual(grey[0] < grey[1], scheme == "dark")
+            self.assertEqual(browser.evaluate(
+                "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length)"
+                ".map(e => e.id)"), [])
+            # Tab goes through all of it, and it can be seen where it is
+            browser.evaluate("document.activeElement.blur()")
+            reached = set()
+            for _ in range(40):
+                browser.press("Tab")
+                reached.add(browser.evaluate("document.activeElement.id"))
+                if browser.evaluate("document.activeElement !== document.body"):
+                    self.assertNotEqual(browser.evaluate(
+                        "getComputedStyle(document.activeElement).outlineStyle"), "none")
+            for name in "prompt", "seed", "dice", "switch", "sparsity", "record", "layer", "head":
+                self.assertIn(name, reached)
+        finally:
+            browser.resize(1280, 900)
+            browser.call("Emulation.setEmulatedMedia", features=[])
+
+    def test_viewers_come_and_go(self):
+        """Pages that are opened and closed leave nothing behind."""
+        studio, browser = self.studio, self.browser
+        sizes = []
+        for i in range(12):
+            browser.open("about:blank")
+            browser.open(studio.url)
+            self.live()
+            if i in (3, 11):
+                time.sleep(0.5)
+                sizes.append((studio.files(), studio.threads(), studio.memory()))
+        with Client(studio) as client:
+            client.wait("stats", until=lambda s: s["viewers"] == 1)
+        self.assertLessEqual(sizes[1][0], sizes[0][0] + 2, sizes)
+        self.assertLessEqual(sizes[1][1], sizes[0][1] + 2, sizes)
+        self.assertLess(sizes[1][2], sizes[0][2] + 12, sizes)
+        print("files, threads, MiB: %s, eight pages later %s" % tuple(sizes), flush=True)
+
+    def test_two_pages(self):
+        """The other one sees it, too, and follows what the first one sets."""
+        with Browser(500, 700) as other:
+            other.open(self.studio.url)
+            other.wait("typeof peer !== 'undefined' && "
+                       "document.getElementById('status').textContent === 'live'")
+            self.browser.evaluate("set({prompt: 'from the first page'})")
+            other.wait(TEXT % "shown" + " === 'shows: from the first page'")
+            other.wait("document.getElementById('video').currentTime > 0.5")
+            self.assertEqual(other.evaluate("document.getElementById('prompt').value"),
+                             "from the first page")
+            self.assertFalse(other.console)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
