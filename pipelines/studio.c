@@ -4,6 +4,9 @@
  */
 #include <glib-unix.h>
 #include <locale.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <string.h>
 
@@ -296,6 +299,19 @@ serve (App *app, GError **error)
   return TRUE;
 }
 
+/* Viewers and their threads come and go for weeks, and one big message must not leave its mark: glibc
+ * would take an arena for each thread, and after the first large block that is freed, keep blocks
+ * of that size in the heap. */
+static void
+set_up_malloc (void)
+{
+#ifdef __GLIBC__
+  mallopt (M_ARENA_MAX, 2);
+  mallopt (M_MMAP_THRESHOLD, 128 * 1024);
+  mallopt (M_TRIM_THRESHOLD, 128 * 1024);
+#endif
+}
+
 int
 main (int argc, char **argv)
 {
@@ -303,6 +319,7 @@ main (int argc, char **argv)
   App app = {0};
   int status;
 
+  set_up_malloc ();
   setlocale (LC_ALL, "");
   if (read_arguments (argc, argv, &status)) {
     app.loop = g_main_loop_new (NULL, FALSE);
