@@ -3,6 +3,7 @@
     bench/quality BEFORE.safetensors AFTER.safetensors --classifier C.safetensors --html q.html --json q.json
     bench/quality MODEL.safetensors --prompts 4 --chunks 4 --streams 0          # a small run, on a CPU
     bench/quality MODEL.safetensors --check                                     # against models/reference.py
+    bench/quality --element build                                               # judge what lightforcesrc makes
     bench/quality --stream video.rgb            # figures over time of raw 256x160 RGB pictures; - is standard input
     bench/quality --sheet docs/sheets sea.rgb city.rgb        # a PNG of each raw video; --sheet x.png: one, a row each
 
@@ -21,6 +22,7 @@ import math
 import multiprocessing
 import os
 import random
+import subprocess
 import sys
 import time
 
@@ -371,6 +373,23 @@ def sheet(a):
         print(f"{a.sheet}: {len(lines)} videos")
 
 
+# -------------------------------------------------------------------- the element
+@torch.no_grad()
+def element(a, scenes, prompts, eye):
+    """What the judge sees in videos that lightforcesrc of a built tree makes of the prompts, seed 0, 1, ..."""
+    found, pictures = [], 12 * a.chunks - 3
+    for seed, prompt in enumerate(prompts):
+        quoted = prompt.replace("\\", "\\\\").replace('"', '\\"')
+        raw = subprocess.run(["meson", "devenv", "-C", a.element, "gst-launch-1.0", "-q", "lightforcesrc",
+                              f'prompt="{quoted}"', f"seed={seed}", f"model={os.path.abspath(a.files[0])}",
+                              f"num-buffers={pictures}", "!", "video/x-raw,format=RGB", "!", "fdsink"],
+                             check=True, stdout=subprocess.PIPE).stdout
+        video = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(1, pictures, world.HEIGHT, world.WIDTH, 3)
+        found.append(judge.answers(eye, video.permute(0, 1, 4, 2, 3).float() / 255))
+    table, mean, _ = scores(join(found), scenes)
+    return {"score": table, "mean score": mean}
+
+
 # --------------------------------------------------------------------------- main
 def arguments():
     a = argparse.ArgumentParser(prog="quality", description=__doc__,
@@ -379,6 +398,7 @@ def arguments():
     a.add_argument("--check", action="store_true", help="hold the batched model against reference.py")
     a.add_argument("--stream", metavar="FILE", help="raw RGB pictures: print drift and flicker over time")
     a.add_argument("--sheet", metavar="OUT", help="lay out raw videos as contact sheets")
+    a.add_argument("--element", metavar="BUILD", help="a built tree: only judge what its lightforcesrc makes of MODEL")
     a.add_argument("--size", default=f"{world.WIDTH}x{world.HEIGHT}", help="of raw pictures")
     a.add_argument("--per", type=int, default=10, help="seconds of a line of --stream")
     a.add_argument("--columns", type=int, default=6)
@@ -419,6 +439,13 @@ def main():
     scenes = [C.sample_test(r) for _ in range(a.prompts)]
     prompts = [C.caption(r, s) for s in scenes]
     eye = judge.load(a.classifier, a.device) if a.classifier else None
+    if a.element:
+        made = dict(files=[dict(name="", settings={"lightforcesrc": element(a, scenes, prompts, eye)})],
+                    rendered=rendered(a, scenes, eye))
+        print(report.table_text(*report.score_rows(made)))
+        for k, v in made["files"][0]["settings"]["lightforcesrc"]["score"].items():
+            print(f"{k}: {v['count']} prompts, {v['mistakes'] or 'no mistakes'}")
+        return None
     result = dict(prompts=prompts, chunks=a.chunks, pictures=12 * a.chunks - 3, seconds=a.seconds, streams=a.streams,
                   device=torch.cuda.get_device_name() if a.device.startswith("cuda") else "CPU", files=[])
     first, files = None, a.files[:2]
