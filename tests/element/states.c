@@ -247,7 +247,7 @@ GST_START_TEST (test_pause_and_resume)
   rig_wait_frames (rig, 20);
   rig_reach_state (rig, GST_STATE_PAUSED);
   count = rig_count (rig);
-  g_usleep (200 * MS);
+  g_usleep (1000 * MS);
   fail_unless (rig_count (rig) <= count + 1, "frames in PAUSED");
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, count + 20);
@@ -259,7 +259,8 @@ GST_START_TEST (test_pause_and_resume)
     GstClockTime step =
         GST_BUFFER_PTS (rig_frame (rig, i)) - GST_BUFFER_PTS (rig_frame (rig, i - 1));
 
-    fail_unless (step < (GstClockTime) rig_patience () * 150 * GST_MSECOND, "%" GST_TIME_FORMAT,
+    /* well under the pause, well over what a busy machine holds a frame up */
+    fail_unless (step < (GstClockTime) rig_patience () * 700 * GST_MSECOND, "%" GST_TIME_FORMAT,
         GST_TIME_ARGS (step));
   }
   rig_free (rig);
