@@ -10,7 +10,7 @@ build=build-fuzz
 if [ ! -f $build/build.ninja ]; then
   # loops that instrumentation keeps from being vectorised are no mistake
   flags="-fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined -Wno-pass-failed"
-  CC=clang CXX=clang++ meson setup $build -Dfuzz=true -Dplugin=disabled \
+  CC=clang CXX=clang++ meson setup $build -Dfuzz=true -Dplugin=disabled -Dcuda=disabled \
     -Dbuildtype=debugoptimized -Db_sanitize=address,undefined -Db_lundef=false \
     "-Dc_args=$flags" "-Dcpp_args=$flags"
 fi
