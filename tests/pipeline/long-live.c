@@ -52,7 +52,14 @@ note_frame (GstElement *sink, GstBuffer *buffer, GstPad *pad, gpointer user_data
 {
   Run *run = user_data;
   GstClockTime time = gst_element_get_current_running_time (sink);
-  GstClockTimeDiff way = GST_CLOCK_DIFF (GST_BUFFER_PTS (buffer), time);
+  /* encoders may shift timestamps and the segment with them */
+  g_autoptr (GstEvent) event = gst_pad_get_sticky_event (pad, GST_EVENT_SEGMENT, 0);
+  const GstSegment *segment;
+  GstClockTimeDiff way;
+
+  gst_event_parse_segment (event, &segment);
+  way = GST_CLOCK_DIFF (
+      gst_segment_to_running_time (segment, GST_FORMAT_TIME, GST_BUFFER_PTS (buffer)), time);
 
   g_mutex_lock (&run->lock);
   if (run->frames++ == 0)
