@@ -53,6 +53,28 @@ void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const f
 #ifdef __x86_64__
 #define LF_CPU_AVX512
 #endif
+
+/* Whether there are loops for the processor's vectors: 64 bytes, 32 with multiply-add. */
+static inline gboolean
+lf_cpu_has_avx512 (void)
+{
+#ifdef LF_CPU_AVX512
+  return __builtin_cpu_supports ("avx512f") && __builtin_cpu_supports ("avx512dq")
+         && __builtin_cpu_supports ("avx512vl") && __builtin_cpu_supports ("avx512bw");
+#else
+  return FALSE;
+#endif
+}
+
+static inline gboolean
+lf_cpu_has_avx2 (void)
+{
+#if defined(__x86_64__)
+  return __builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma");
+#else
+  return FALSE;
+#endif
+}
 #endif
 
 /* Compiles a function for several levels of x86-64 and picks one when loading. */

@@ -68,12 +68,11 @@ lf_cpu_gemm_levels (gint *n_levels)
     gint i = 0;
 
 #ifdef LF_CPU_AVX512
-    if (__builtin_cpu_supports ("avx512f") && __builtin_cpu_supports ("avx512dq")
-        && __builtin_cpu_supports ("avx512vl") && __builtin_cpu_supports ("avx512bw"))
+    if (lf_cpu_has_avx512 ())
       levels[i++] = &avx512_level;
 #endif
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports ("avx2") && __builtin_cpu_supports ("fma"))
+    if (lf_cpu_has_avx2 ())
       levels[i++] = &avx2_level;
 #endif
     levels[i++] = &plain_level;
