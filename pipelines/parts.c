@@ -6,6 +6,34 @@
 
 #include <string.h>
 
+gboolean
+lf_read_options (int argc, char **argv, const char *program, const char *summary,
+    const char *description, const GOptionEntry *entries, const gboolean *version, int *status)
+{
+  g_autoptr (GOptionContext) context = g_option_context_new (NULL);
+  g_autoptr (GError) error = NULL;
+
+  g_option_context_set_summary (context, summary);
+  g_option_context_set_description (context, description);
+  g_option_context_add_main_entries (context, entries, NULL);
+  g_option_context_add_group (context, gst_init_get_option_group ());
+  *status = 2;
+  if (!g_option_context_parse (context, &argc, &argv, &error)) {
+    g_printerr ("%s\n", error->message);
+    return FALSE;
+  }
+  if (*version) {
+    g_print ("%s %s\n", program, lf_version ());
+    *status = 0;
+    return FALSE;
+  }
+  if (argc > 1) {
+    g_printerr ("\"%s\" is no option; %s --help names them.\n", argv[1], program);
+    return FALSE;
+  }
+  return TRUE;
+}
+
 void
 lf_source_property_free (LfSourceProperty *property)
 {

@@ -14,6 +14,11 @@ G_BEGIN_DECLS
 /* Longest prompt that is taken from somebody, bytes. */
 #define LF_PROMPT_LIMIT 4096
 
+/* Reads a program's options, GStreamer's among them, and answers --version where `version` was set by
+ * it. FALSE: the program is to end with `status`. */
+gboolean lf_read_options (int argc, char **argv, const char *program, const char *summary,
+    const char *description, const GOptionEntry *entries, const gboolean *version, int *status);
+
 /* A property of lightforcesrc, of the type that it has there. */
 typedef struct
 {

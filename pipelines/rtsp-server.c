@@ -292,30 +292,14 @@ serve (App *app, const LfRtspConfig *config, GError **error)
 static gboolean
 read_arguments (int argc, char **argv, LfRtspConfig **config, int *status)
 {
-  g_autoptr (GOptionContext) context = g_option_context_new (NULL);
   g_autoptr (GError) error = NULL;
   guint i;
 
   server_arguments = g_ptr_array_new_with_free_func (g_free);
   mount_arguments = g_ptr_array_new_with_free_func (g_free);
-  g_option_context_set_summary (context, "Serves live video from text prompts to RTSP clients.");
-  g_option_context_set_description (context, description);
-  g_option_context_add_main_entries (context, entries, NULL);
-  g_option_context_add_group (context, gst_init_get_option_group ());
-  *status = 2;
-  if (!g_option_context_parse (context, &argc, &argv, &error)) {
-    g_printerr ("%s\n", error->message);
+  if (!lf_read_options (argc, argv, NAME, "Serves live video from text prompts to RTSP clients.",
+          description, entries, &show_version, status))
     return FALSE;
-  }
-  if (show_version) {
-    g_print (NAME " %s\n", lf_version ());
-    *status = 0;
-    return FALSE;
-  }
-  if (argc > 1) {
-    g_printerr ("\"%s\" is no option; " NAME " --help names them.\n", argv[1]);
-    return FALSE;
-  }
   for (i = 0; server_settings && server_settings[i]; i++)
     g_ptr_array_add (server_arguments, g_strdup (server_settings[i]));
   for (i = 0; mount_settings && mount_settings[i]; i++)

@@ -201,29 +201,13 @@ check_elements (void)
 static gboolean
 read_arguments (int argc, char **argv, int *status)
 {
-  g_autoptr (GOptionContext) context = g_option_context_new (NULL);
   g_autoptr (GError) error = NULL;
   const char *videos;
 
-  g_option_context_set_summary (
-      context, "Serves a page with a live video, and all that steers and records it.");
-  g_option_context_set_description (context, description);
-  g_option_context_add_main_entries (context, entries, NULL);
-  g_option_context_add_group (context, gst_init_get_option_group ());
-  *status = 2;
-  if (!g_option_context_parse (context, &argc, &argv, &error)) {
-    g_printerr ("%s\n", error->message);
+  if (!lf_read_options (argc, argv, NAME,
+          "Serves a page with a live video, and all that steers and records it.", description,
+          entries, &show_version, status))
     return FALSE;
-  }
-  if (show_version) {
-    g_print (NAME " %s\n", lf_version ());
-    *status = 0;
-    return FALSE;
-  }
-  if (argc > 1) {
-    g_printerr ("\"%s\" is no option; " NAME " --help names them.\n", argv[1]);
-    return FALSE;
-  }
   if (config.address == NULL)
     config.address = g_strdup ("127.0.0.1");
   if (config.output == NULL) {
