@@ -4,21 +4,24 @@ import hashlib
 import os
 import re
 import select
-import shutil
-import signal
 import socket
 import ssl
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from served import Served  # noqa: E402
 
 SERVER = os.environ["LF_RTSP_SERVER"]
 SMALL_MODEL = os.path.join(os.environ["LF_TEST_DATA"], "small-model.safetensors")
 START_SECONDS = 60
 
 
-class Server:
+class Server(Served):
     """lightforce-rtsp-server, from its line to SIGTERM."""
 
     def __init__(self, *arguments, config=None, scheme="rtsp"):
@@ -45,53 +48,12 @@ class Server:
             file.write(text)
         return path
 
-    def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as log:
-            return log.read()
-
     def wait_log(self, text, seconds=30):
         end = time.monotonic() + seconds
         while text not in self.log():
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError("the log has no %r: %s" % (text, self.log()))
             time.sleep(0.05)
-
-    def stop(self):
-        """How long it took to end, in seconds; it has to end with 0."""
-        begin = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise AssertionError("SIGTERM does not end it: " + self.log()) from None
-        finally:
-            self.process.stdout.close()
-        log = self.log()
-        shutil.rmtree(self.folder)
-        assert status == 0, "exit status %d: %s" % (status, log)
-        assert "CRITICAL" not in log and "Sanitizer" not in log, log
-        return time.monotonic() - begin
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None or self.process.poll() is None:
-            self.stop()
-
-    # what it holds
-
-    def memory(self):
-        """Resident memory, MiB."""
-        with open("/proc/%d/status" % self.process.pid, encoding="ascii") as status:
-            return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
-
-    def files(self):
-        return len(os.listdir("/proc/%d/fd" % self.process.pid))
-
-    def threads(self):
-        return len(os.listdir("/proc/%d/task" % self.process.pid))
 
     def held_up(self):
         """Seconds that its threads were ready to run, and others ran."""

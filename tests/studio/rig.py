@@ -10,16 +10,24 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from served import Served  # noqa: E402
 
 STUDIO = os.environ["LF_STUDIO"]
 SMALL_MODEL = os.path.join(os.environ["LF_TEST_DATA"], "small-model.safetensors")
 START_SECONDS = 60
 
 
-class Studio:
+class Studio(Served):
     """lightforce-studio, from its line to SIGTERM."""
+
+    STOP_SECONDS = 30
+    BAD_WORDS = *Served.BAD_WORDS, "assertion"
 
     def __init__(self, *arguments, model=SMALL_MODEL, environment=None):
         self.folder = tempfile.mkdtemp(prefix="lightforce-studio-")
@@ -38,46 +46,6 @@ class Studio:
             self.process.kill()
             raise AssertionError("no address: %r %s" % (line, self.log()))
         self.url, self.port, self.token = found[1], int(found[3]), found[4]
-
-    def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as log:
-            return log.read()
-
-    def stop(self):
-        """It has to end with 0."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise AssertionError("SIGTERM does not end it: " + self.log()) from None
-        finally:
-            self.process.stdout.close()
-        log = self.log()
-        shutil.rmtree(self.folder)
-        assert status == 0, "exit status %d: %s" % (status, log)
-        for word in "CRITICAL", "Sanitizer", "assertion":
-            assert word not in log, log
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, *_):
-        if kind is None or self.process.poll() is None:
-            self.stop()
-
-    # what it holds
-
-    def memory(self):
-        """Resident memory, MiB."""
-        with open("/proc/%d/status" % self.process.pid, encoding="ascii") as status:
-            return int(re.search(r"VmRSS:\s+(\d+)", status.read())[1]) / 1024
-
-    def files(self):
-        return len(os.listdir("/proc/%d/fd" % self.process.pid))
-
-    def threads(self):
-        return len(os.listdir("/proc/%d/task" % self.process.pid))
 
     def ask(self, path="/", host=None, headers="", method="GET", body=b""):
         """Status, headers and body of one HTTP request."""
