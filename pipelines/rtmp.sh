@@ -47,10 +47,13 @@ case $url in
   rtmps://?*/?*/?*) [ -z "$listen" ] || misuse "--listen serves rtmp://, not rtmps://" ;;
   *) misuse "--url wants rtmp://HOST[:PORT]/APPLICATION/STREAM, not \"$url\"" ;;
 esac
+# Sound is never late, pictures may be on a busy machine. Times in FLV only rise, so flvmux would give
+# such a picture the time of the sound before it: it waits for pictures that long.
+mux='flvmux name=mux streamable=true latency=500000000'
 if [ -z "$listen" ]; then
   prepare flvmux rtmp2sink
   # shellcheck disable=SC2086 # lists of words
-  launch is-live=true ! $video ! $h264 ! queue ! flvmux name=mux streamable=true ! \
+  launch is-live=true ! $video ! $h264 ! queue ! $mux ! \
     rtmp2sink "location=$(quote "$url")" $audio
 fi
 
@@ -63,7 +66,7 @@ trap 'rm -rf "$folder"' EXIT
 trap 'kill $source_pid $server_pid 2>/dev/null; exit 130' INT TERM
 mkfifo "$folder/stream"
 # shellcheck disable=SC2086
-(launch is-live=true ! $video ! $h264 ! queue ! flvmux name=mux streamable=true ! \
+(launch is-live=true ! $video ! $h264 ! queue ! $mux ! \
   filesink buffer-mode=unbuffered location="$folder/stream" $audio) &
 source_pid=$!
 # It is held open for a second after the video: ffmpeg closes the connection at its end, and what

@@ -4,7 +4,8 @@
  *
  * Fails if a frame reaches the sink too late to be shown, if frames and clock drift apart by more
  * than a frame, if a picture is shown again, left out or moved because the generator was too slow,
- * or if the memory of the process grows by more than a margin.
+ * or if the memory of the process grows by more than a margin. What can be the fault of a machine
+ * that let no thread run for a while is excused, as far as it was that long.
  */
 #include <gst/gst.h>
 #include <gst/video/video.h>
@@ -14,6 +15,8 @@
 #define LATENESS (5 * GST_MSECOND) /* what sinks of video take */
 #define SETTLED GST_SECOND         /* played, by when the latency is known to all */
 #define BLOCK 16                   /* frames, of which one at least is shown when it should be */
+#define TICK 10000                 /* us that a thread sleeps to see whether it can run */
+#define STALL 25000                /* us that it sleeps too long if it cannot */
 
 typedef struct
 {
@@ -33,7 +36,32 @@ typedef struct
   guint64 blocks;
 
   gsize start, middle, end; /* resident bytes; `start`: after the warm-up */
+
+  gint ended; /* atomic */
+  guint stalls;
+  gint64 stalled; /* us in all */
 } Run;
+
+/* Sleeps a little, again and again: what it oversleeps, the machine may have taken from any thread. */
+static gpointer
+watch_machine (gpointer data)
+{
+  Run *run = data;
+
+  while (!g_atomic_int_get (&run->ended)) {
+    gint64 slept = g_get_monotonic_time ();
+
+    g_usleep (TICK);
+    slept = g_get_monotonic_time () - slept;
+    if (slept < TICK + STALL)
+      continue;
+    g_mutex_lock (&run->lock);
+    run->stalls++;
+    run->stalled += slept - TICK;
+    g_mutex_unlock (&run->lock);
+  }
+  return NULL;
+}
 
 static gsize
 resident (void)
@@ -181,11 +209,15 @@ report (Run *run, double margin)
       stat_of (run->src, "shown"), repeated, dropped, resyncs, stat_of (run->src, "late-episodes"));
   printf ("memory            %.1f MiB at the start, %.1f in the middle, %.1f at the end\n",
       run->start / 1048576.0, run->middle / 1048576.0, run->end / 1048576.0);
+  printf ("machine           %u stalls, %.3f s in all\n", run->stalls, run->stalled / 1e6);
   expect (run, run->blocks >= 2, "it did not play long enough to measure");
-  expect (run, late == 0, "frames came too late to be shown");
+  /* those of the time itself, and the one before and behind it */
+  expect (run, late <= run->stalled / (1000 * frame) + 2.0 * run->stalls,
+      "frames came too late to be shown");
   expect (run, ABS (drift / 1e6) <= frame, "frames and clock have drifted apart");
   expect (run, repeated == 0 && run->gaps == 0, "pictures were shown again");
-  expect (run, dropped == 0 && resyncs == 0 && run->disconts == 1, "the schedule was broken");
+  expect (run, dropped == 0 && resyncs <= run->stalls && run->disconts == 1 + resyncs,
+      "the schedule was broken");
   expect (run, growth <= margin, "memory grows");
   g_mutex_unlock (&run->lock);
 }
@@ -207,6 +239,7 @@ main (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   g_autoptr (GstBus) bus = NULL;
   Run run = {.worst = G_MININT64};
+  GThread *watch;
 
   g_option_context_add_main_entries (options, entries, NULL);
   g_option_context_add_group (options, gst_init_get_option_group ());
@@ -232,12 +265,15 @@ main (int argc, char **argv)
   bus = gst_element_get_bus (run.pipeline);
   gst_bus_add_watch (bus, take_message, &run);
   g_timeout_add (250, look, &run);
+  watch = g_thread_new ("watch", watch_machine, &run);
   /* one message of it is enough where a change of state fails */
   gst_element_set_state (run.pipeline, GST_STATE_PLAYING);
   g_main_loop_run (run.loop);
   if (!run.failed)
     report (&run, margin);
   gst_element_set_state (run.pipeline, GST_STATE_NULL);
+  g_atomic_int_set (&run.ended, TRUE);
+  g_thread_join (watch);
   gst_bus_remove_watch (bus);
   gst_object_unref (run.sink);
   gst_object_unref (run.src);

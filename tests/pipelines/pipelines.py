@@ -157,8 +157,9 @@ def test_srt_caller(folder):
                     '--passphrase-file', secret, '--silence') as sender:
             sender.wait()
         receiver.wait()
-    # the end of the connection may lose what waited for SRT's latency of 0.125 s and a bit
-    check_video(path, 85, 101, width=320, height=180, rate=25)
+    # The end of the connection may lose what waited for SRT's latency of 0.125 s and a bit. A busy
+    # machine that holds up the source makes the video longer.
+    check_video(path, 85, 140, width=320, height=180, rate=25)
     check_audio(path)
 
 

@@ -63,14 +63,14 @@ class Studio(Served):
 
 
 def probe(path):
-    """Stream and duration of a file that FFmpeg reads without a complaint."""
+    """Stream, duration and times of the pictures of a file that FFmpeg reads without a complaint."""
     done = subprocess.run(
-        ["ffprobe", "-v", "error", "-count_frames", "-show_entries",
-         "stream=codec_name,width,nb_read_frames,start_time:format=duration", "-of", "json", path],
+        ["ffprobe", "-v", "error", "-show_frames", "-show_streams", "-show_format", "-of", "json", path],
         capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stderr, (path, done.stderr)
     found = json.loads(done.stdout)
-    return found["streams"][0], float(found["format"]["duration"])
+    return (found["streams"][0], float(found["format"]["duration"]),
+            [float(frame["pts_time"]) for frame in found["frames"]])
 
 
 class Refused(Exception):

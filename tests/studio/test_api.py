@@ -257,11 +257,16 @@ class Messages(unittest.TestCase):
             promised = client.wait("state")["prompt-chunks"]
             self.assertEqual(promised, 4)
             for i in range(2):
+                # (the latest that is told of before the studio has the prompt)
                 chunk = client.wait("chunk", until=lambda c: c["chunk"] >= 3)
                 client.send(type="set", prompt="number %d" % i)
+                while (told := client.wait("chunk", "ok"))["type"] == "chunk":
+                    chunk = told
                 told = client.wait("prompt")
                 self.assertEqual(told["prompt"], "number %d" % i)
-                self.assertLessEqual(told["frame"] - chunk["frame"], promised * 12)
+                shown = client.wait("chunk", until=lambda c: c["serial"] == told["serial"])
+                self.assertEqual(shown["frame"], told["frame"])
+                self.assertLessEqual(shown["chunk"] - chunk["chunk"], promised)
 
     def test_chunks(self):
         """Each is told of, with what the probe finds; a restart begins again."""
@@ -270,7 +275,8 @@ class Messages(unittest.TestCase):
             chunk = client.wait("chunk", until=lambda c: c["selection"])
             following = client.wait("chunk")
             self.assertEqual(following["chunk"], chunk["chunk"] + 1)
-            self.assertEqual(following["frame"], chunk["frame"] + chunk["pictures"])
+            # (more where a busy machine held up the source, which then leaves frames out)
+            self.assertGreaterEqual(following["frame"], chunk["frame"] + chunk["pictures"])
             self.assertGreater(following["made-us"], 0)
             selection = following["selection"]
             self.assertEqual((selection["layer"], selection["head"]), (1, 0))
@@ -312,12 +318,15 @@ class Watching(unittest.TestCase):
 
 class Recording(unittest.TestCase):
     def check(self, path, frames):
-        stream, duration = probe(path)
+        stream, duration, times = probe(path)
         self.assertEqual((stream["codec_name"], stream["width"]), ("h264", 96))
-        count = int(stream["nb_read_frames"])
-        self.assertGreaterEqual(count, frames)
-        self.assertAlmostEqual(duration, count / 16, delta=0.2)
-        self.assertLess(float(stream["start_time"]), 0.1)
+        self.assertGreaterEqual(len(times), frames)
+        self.assertAlmostEqual(duration, times[-1] + 1 / 16, delta=0.2)
+        self.assertLess(times[0], 0.1)
+        # every 1/16 s, but where a busy machine held it up
+        for step in (16 * (b - a) for a, b in zip(times, times[1:])):
+            self.assertGreater(step, 0.9)
+            self.assertAlmostEqual(step, round(step), delta=0.1)
 
     def test_formats(self):
         with Studio() as studio, Client(studio) as client:

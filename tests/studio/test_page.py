@@ -69,12 +69,14 @@ class Page(unittest.TestCase):
         browser.press("/")
         self.assertEqual(browser.evaluate("document.activeElement.id"), "prompt")
         browser.type("a purple whale")
-        begin = browser.evaluate("chunks.at(-1).frame")
         browser.press("Enter")
+        begin = browser.evaluate("chunks.at(-1)")
         browser.wait(TEXT % "shown" + " === 'shows: a purple whale'")
-        frame = browser.evaluate("chunks.find(chunk => chunk.serial === chunks.at(-1).serial).frame")
-        promised = browser.evaluate("state['prompt-chunks'] * state.model['chunk-pictures']")
-        self.assertLessEqual(frame - begin, promised)
+        found = "chunks.find(chunk => chunk.serial > %d)" % begin["serial"]
+        browser.wait(found + " !== undefined")
+        shown = browser.evaluate(found)
+        self.assertLessEqual(shown["chunk"] - begin["chunk"],
+                             browser.evaluate("state['prompt-chunks']"))
         # history: a click uses it again
         browser.type(" swims")
         browser.press("Enter")
@@ -125,9 +127,9 @@ class Page(unittest.TestCase):
         browser.evaluate("document.getElementById('record').click()")
         browser.wait("recorded !== ''")
         path = browser.evaluate(TEXT % "recording").split(" (")[0]
-        stream, duration = probe(path)
+        stream, duration, times = probe(path)
         self.assertEqual(stream["codec_name"], "h264")
-        self.assertGreater(int(stream["nb_read_frames"]), 10)
+        self.assertGreater(len(times), 10)
         self.assertGreater(duration, 0.6)
 
     def test_controls(self):
