@@ -42,24 +42,6 @@ lf_src_caps_name_cuda (const GstCaps *caps)
   return FALSE;
 }
 
-/* The model's own size comes before all others: a scaler, which takes any, is then given that and
- * not the size it is to make. */
-static GstCaps *
-put_own_size_first (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info)
-{
-  GstCaps *own;
-
-  if (want->width > 0 && want->height > 0)
-    return caps;
-  own = gst_caps_copy (caps);
-  if (want->width <= 0)
-    gst_caps_set_simple (own, "width", G_TYPE_INT, info->width, NULL);
-  if (want->height <= 0)
-    gst_caps_set_simple (own, "height", G_TYPE_INT, info->height, NULL);
-  gst_caps_append (own, caps);
-  return own;
-}
-
 GstCaps *
 lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean cuda)
 {
@@ -81,7 +63,7 @@ lf_src_caps_narrow (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *in
         "pixel-aspect-ratio", GST_TYPE_FRACTION, 1, 1, "interlace-mode", G_TYPE_STRING,
         "progressive", NULL);
   }
-  return put_own_size_first (caps, want, info);
+  return caps;
 }
 
 static void
@@ -115,12 +97,31 @@ choose_colors (GstStructure *structure)
                                                               : GST_VIDEO_COLORIMETRY_BT709);
 }
 
+/* Leaves the wanted size, or the model's own, where downstream takes it. It may ask for another one
+ * first: a scaler does, for the size it is to make. */
+static GstCaps *
+prefer_size (GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info)
+{
+  g_autoptr (GstCaps) all = caps;
+  g_autoptr (GstCaps) size = gst_caps_new_simple ("video/x-raw", "width", G_TYPE_INT,
+      want->width > 0 ? want->width : info->width, "height", G_TYPE_INT,
+      want->height > 0 ? want->height : info->height, NULL);
+  g_autoptr (GstCaps) both = NULL;
+
+  gst_caps_set_features_simple (size, gst_caps_features_new_any ());
+  both = gst_caps_intersect_full (caps, size, GST_CAPS_INTERSECT_FIRST);
+  return gst_caps_is_empty (both) ? g_steal_pointer (&all) : g_steal_pointer (&both);
+}
+
 GstCaps *
-lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info, gboolean prefer_cuda)
+lf_src_caps_choose (
+    GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean prefer_cuda)
 {
   GstStructure *structure;
   guint i = 0;
 
+  if (info)
+    caps = prefer_size (caps, want, info);
   caps = gst_caps_make_writable (caps);
   while (prefer_cuda && i < gst_caps_get_size (caps) && !is_cuda (caps, i))
     i++;

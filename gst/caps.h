@@ -37,9 +37,10 @@ GstCaps *lf_src_caps_narrow (
 /* Whether some of `caps` are in CUDA memory by name. Caps of any memory are not: who takes them need
  * not know how to read it. */
 gboolean lf_src_caps_name_cuda (const GstCaps *caps);
-/* Chooses what is nearest to the model's own, in CUDA memory if that is possible and `prefer_cuda`;
- * `info` may be NULL. Takes and returns ownership. */
-GstCaps *lf_src_caps_choose (GstCaps *caps, const LfModelInfo *info, gboolean prefer_cuda);
+/* Chooses what is nearest to what is wanted, or the model's own where nothing is, in CUDA memory if
+ * that is possible and `prefer_cuda`; `info` may be NULL. Takes and returns ownership. */
+GstCaps *lf_src_caps_choose (
+    GstCaps *caps, const LfSrcVideo *want, const LfModelInfo *info, gboolean prefer_cuda);
 
 /* Why a property's size cannot be made and what can; NULL: it can be made. */
 char *lf_src_caps_explain_size (const char *property, gint value, const LfModelInfo *info);

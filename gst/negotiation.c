@@ -9,12 +9,25 @@
 
 static GstBaseSrcClass *parent_class;
 
-/* With the object lock. */
+/* What properties ask for. With the object lock. */
 static LfSrcVideo
 wanted (LightforceSrc *self)
 {
   return (LfSrcVideo){
       self->want_width, self->want_height, self->settings.fps_n, self->settings.fps_d};
+}
+
+/* The same, and the size of the running video. With the object lock. */
+static LfSrcVideo
+bound (LightforceSrc *self)
+{
+  LfSrcVideo want = wanted (self);
+
+  if (self->width > 0) {
+    want.width = self->width;
+    want.height = self->height;
+  }
+  return want;
 }
 
 /* Whether frames can be in CUDA memory. Posts nothing, so that a lock does no harm. */
@@ -38,12 +51,8 @@ lf_src_get_caps (GstBaseSrc *bsrc, GstCaps *filter)
   info = self->worker ? lf_src_worker_get_info (self->worker) : NULL;
   cuda = info && has_cuda (self, info);
   if (info) {
-    LfSrcVideo want = wanted (self);
+    LfSrcVideo want = bound (self);
 
-    if (self->width > 0) {
-      want.width = self->width;
-      want.height = self->height;
-    }
     caps = lf_src_caps_narrow (caps, &want, info, cuda);
   }
   GST_OBJECT_UNLOCK (self);
@@ -63,6 +72,7 @@ lf_src_fixate (GstBaseSrc *bsrc, GstCaps *caps)
 {
   LightforceSrc *self = LF_SRC (bsrc);
   gboolean cuda = lf_src_caps_name_cuda (caps);
+  LfSrcVideo want;
 
   /* Who takes any memory gets what anybody can read. */
   if (cuda) {
@@ -71,8 +81,9 @@ lf_src_fixate (GstBaseSrc *bsrc, GstCaps *caps)
     cuda = peer && lf_src_caps_name_cuda (peer);
   }
   GST_OBJECT_LOCK (self);
-  caps =
-      lf_src_caps_choose (caps, self->worker ? lf_src_worker_get_info (self->worker) : NULL, cuda);
+  want = bound (self);
+  caps = lf_src_caps_choose (
+      caps, &want, self->worker ? lf_src_worker_get_info (self->worker) : NULL, cuda);
   GST_OBJECT_UNLOCK (self);
   return GST_BASE_SRC_CLASS (parent_class)->fixate (bsrc, caps);
 }

@@ -191,14 +191,31 @@ GST_END_TEST;
 /* A scaler takes any size: it gets the model's, and not the one that it is to make. */
 GST_START_TEST (test_scaler)
 {
-  Rig *rig = rig_new_full ("num-buffers=1", NULL,
-      "videoscale ! video/x-raw,width=320,height=240 ! fakesink name=sink sync=false");
+  static const struct
+  {
+    const char *properties, *caps, *elements;
+    gint width, height;
+  } cases[] = {
+      {"", "", "videoscale", 64, 48},
+      {"", NULL, "videoscale", 64, 48},
+      {"", "", "videoconvertscale", 64, 48},
+      {"", "", "queue ! videorate ! videoconvert ! videoscale", 64, 48},
+      {"width=32", "", "videoscale", 32, 48},
+      {"width=32 height=64", "", "videoscale", 32, 64},
+      /* nothing scales: it is made as asked for */
+      {"", "", "videoconvert", 320, 240},
+  };
+  g_autofree char *properties = g_strdup_printf ("num-buffers=1 %s", cases[__i__].properties);
+  g_autofree char *tail =
+      g_strdup_printf ("%s ! video/x-raw,width=320,height=240 ! fakesink name=sink sync=false",
+          cases[__i__].elements);
+  Rig *rig = rig_new_full (properties, cases[__i__].caps, tail);
   StandinLog log;
 
   rig_run_to_eos (rig);
   standin_get_log (&log);
-  fail_unless_equals_int (log.config.width, 64);
-  fail_unless_equals_int (log.config.height, 48);
+  fail_unless_equals_int (log.config.width, cases[__i__].width);
+  fail_unless_equals_int (log.config.height, cases[__i__].height);
   standin_log_clear (&log);
   rig_free (rig);
 }
@@ -447,7 +464,7 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_other_colours, 0, 6);
   tcase_add_test (tc, test_no_cuda_memory);
   tcase_add_test (tc, test_fixate);
-  tcase_add_test (tc, test_scaler);
+  tcase_add_loop_test (tc, test_scaler, 0, 7);
   tcase_add_loop_test (tc, test_not_negotiated, 0, 9);
   tcase_add_loop_test (tc, test_size_not_possible, 0, 2);
   tcase_add_test (tc, test_not_linked);

@@ -32,9 +32,10 @@ Rig *
 rig_new_full (const char *properties, const char *caps, const char *tail)
 {
   Rig *rig = g_new0 (Rig, 1);
-  g_autofree char *line =
-      g_strdup_printf ("lightforcesrc name=src %s ! capsfilter name=filter caps=\"%s\" ! %s",
-          properties, caps ? caps : "video/x-raw", tail);
+  g_autofree char *filter =
+      g_strdup_printf ("capsfilter name=filter caps=\"%s\" !", caps ? caps : "video/x-raw");
+  g_autofree char *line = g_strdup_printf ("lightforcesrc name=src %s ! %s %s", properties,
+      g_strcmp0 (caps, "") == 0 ? "" : filter, tail);
   GError *error = NULL;
 
   g_atomic_int_inc (&rigs);
@@ -83,7 +84,7 @@ rig_free (Rig *rig)
   g_ptr_array_unref (rig->frames);
   gst_object_unref (rig->bus);
   gst_object_unref (rig->sink);
-  gst_object_unref (rig->filter);
+  gst_clear_object (&rig->filter);
   gst_object_unref (rig->src);
   gst_object_unref (rig->pipeline);
   g_mutex_clear (&rig->lock);

@@ -35,7 +35,7 @@ typedef struct
 
 /* `properties` of lightforcesrc as on a command line; `caps` NULL: any. */
 Rig *rig_new (const char *properties, const char *caps);
-/* `tail`: what stands behind the capsfilter, with a fakesink named sink. */
+/* `tail`: what stands behind the capsfilter, with a fakesink named sink. No filter for caps of "". */
 Rig *rig_new_full (const char *properties, const char *caps, const char *tail);
 /* Plays, has shown all that comes before chunk `hold` and works at that one, until rig_finish or
  * until hold_chunk is another. */
