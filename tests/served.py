@@ -1,10 +1,12 @@
-"""A program under test that serves: what it says and holds, and its end by SIGTERM."""
+"""A program under test that serves: what it says and holds, and its end by SIGTERM; and whether the
+machine stood still meanwhile."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 
@@ -56,3 +58,29 @@ class Served:
 
     def threads(self):
         return len(os.listdir("/proc/%d/task" % self.process.pid))
+
+
+class Stalls:
+    """Counts, while entered, how often no thread was let run for a while: one that sleeps for 10 ms
+    again and again woke 50 ms late, or more."""
+
+    TICK, STALL = 0.01, 0.05
+
+    def __init__(self):
+        self.count = 0
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def watch(self):
+        while not self.end.is_set():
+            begin = time.monotonic()
+            time.sleep(self.TICK)
+            self.count += time.monotonic() - begin > self.TICK + self.STALL
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()

@@ -159,7 +159,7 @@ def test_srt_caller(folder):
         receiver.wait()
     # The end of the connection may lose what waited for SRT's latency of 0.125 s and a bit. A busy
     # machine that holds up the source makes the video longer.
-    check_video(path, 85, 140, width=320, height=180, rate=25)
+    check_video(path, 75, 140, width=320, height=180, rate=25)
     check_audio(path)
 
 
@@ -172,7 +172,8 @@ def test_srt_listener(folder):
                      '!', 'filesink', f'location={path}') as receiver:
             sender.wait()
             receiver.wait(None)
-    check_video(path, 56, 64)
+    # (as above)
+    check_video(path, 48, 64)
 
 
 def test_rtmp_publish(folder):

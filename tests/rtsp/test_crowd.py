@@ -4,8 +4,8 @@ LF_RTSP_MODEL=default has the default model make it, which asks for about two fr
 a small one, so that the test is of the server.
 
 A server whose threads had to wait for the processor cannot be blamed for what was late: where they
-were ready to run for more than a tenth of the time of the test without being let, and frames were
-late, the test is skipped and says so."""
+were ready to run for more than a tenth of the time of the test without being let, or the machine
+stood still, and frames were late, the test is skipped and says so."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import select
@@ -13,6 +13,7 @@ import time
 import unittest
 
 from rig import Client, Server, SMALL_MODEL
+from served import Stalls
 
 CLIENTS = 20
 SECONDS = float(os.environ.get("LF_RTSP_SECONDS", 5))
@@ -40,7 +41,8 @@ class Crowd(unittest.TestCase):
             self.play(clients, SETTLE)
             late, begin = clients[0].number("late"), time.monotonic()
             waited, first = server.held_up(), [client.frames for client in clients]
-            self.play(clients, SECONDS)
+            with Stalls() as stalls:
+                self.play(clients, SECONDS)
             took = time.monotonic() - begin
             frames = [client.frames - before for client, before in zip(clients, first)]
             late = clients[0].number("late") - late
@@ -55,16 +57,18 @@ class Crowd(unittest.TestCase):
             for client in clients:
                 client.close()
         print("%d clients, %.1f s: %d to %d frames each, %d packets lost, %d late; longest wait "
-              "for a frame %.0f ms; the server's threads waited %.0f %% of the time\n%s" % (
+              "for a frame %.0f ms; the server's threads waited %.0f %% of the time, the machine stood "
+              "still %d times\n%s" % (
                   CLIENTS, took, min(frames), max(frames), lost, late, gap * 1000, waited * 100,
-                  stats), flush=True)
+                  stalls.count, stats), flush=True)
         # whatever else the machine does: TCP loses nothing, and all get the same
         self.assertEqual(lost, 0)
         self.assertLessEqual(max(frames) - min(frames), 2)
         self.assertTrue(all(0 < step < 90000 * 2 for step in steps))
-        if late and waited > BUSY:
+        if late and (waited > BUSY or stalls.count):
             self.skipTest("%d late frames, but the machine is busy: the server's threads were held "
-                          "up for %.0f %% of the time" % (late, waited * 100))
+                          "up for %.0f %% of the time, and it stood still %d times" % (
+                              late, waited * 100, stalls.count))
         self.assertEqual(late, 0, stats)
         self.assertEqual(set(steps), {90000 // RATE})
         self.assertGreaterEqual(min(frames), int((took - 0.5) * RATE))
