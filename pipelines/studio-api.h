@@ -23,8 +23,8 @@ void lf_api_free (LfApi *api);
 
 /* Whether there is room for one more client. */
 gboolean lf_api_has_room (LfApi *api);
-/* `socket` is the connection's, NULL: unknown. */
-void lf_api_add_client (LfApi *api, SoupWebsocketConnection *connection, GSocket *socket);
+/* `socket` is that of `websocket`, NULL: unknown. */
+void lf_api_add_client (LfApi *api, SoupWebsocketConnection *websocket, GSocket *socket);
 /* Closes all connections, and ends the recording; calls `done` when its file is complete. */
 void lf_api_stop (LfApi *api, void (*done) (gpointer user_data), gpointer user_data);
 

@@ -8,8 +8,9 @@
 
 #include "core/json.h"
 
-const char *const lf_prompt_switches[] = {"cut", "recache", "blend", NULL};
-const char *const lf_attentions[] = {"auto", "sparse", "dense", NULL};
+/* By the values of the source's properties, NULL at the end. */
+static const char *const prompt_switches[] = {"cut", "recache", "blend", NULL};
+static const char *const attentions[] = {"auto", "sparse", "dense", NULL};
 
 /* ----------------------------------------------------------------------- reading */
 
@@ -83,13 +84,13 @@ lf_request_take (LfRequest *request, const LfModelInfo *info, const char *name, 
   }
   if (g_str_equal (name, "prompt-switch")) {
     request->has_switch = TRUE;
-    return lf_json_get_choice (node, lf_prompt_switches, &request->prompt_switch)
+    return lf_json_get_choice (node, prompt_switches, &request->prompt_switch)
                ? NULL
                : "it is one of cut, recache and blend";
   }
   if (g_str_equal (name, "attention")) {
     request->has_attention = TRUE;
-    return lf_json_get_choice (node, lf_attentions, &request->attention)
+    return lf_json_get_choice (node, attentions, &request->attention)
                ? NULL
                : "it is one of auto, sparse and dense";
   }
@@ -156,6 +157,102 @@ lf_message_new (const char *type)
 
   json_object_set_string_member (message, "type", type);
   return message;
+}
+
+char *
+lf_message_to_text (JsonObject *message)
+{
+  g_autoptr (JsonNode) node = json_node_init_object (json_node_alloc (), message);
+
+  return json_to_string (node, FALSE);
+}
+
+void
+lf_message_set_id (JsonObject *message, JsonNode *id)
+{
+  if (id)
+    json_object_set_member (message, "id", json_node_copy (id));
+}
+
+void
+lf_message_set_text (JsonObject *message, const char *name, const char *text)
+{
+  if (text)
+    json_object_set_string_member (message, name, text);
+  else
+    json_object_set_null_member (message, name);
+}
+
+JsonObject *
+lf_message_of_error (JsonNode *id, const char *code, const char *text)
+{
+  JsonObject *o = lf_message_new ("error");
+
+  lf_message_set_id (o, id);
+  json_object_set_string_member (o, "code", code);
+  json_object_set_string_member (o, "message", text);
+  return o;
+}
+
+static JsonObject *
+describe_model (const LfModelInfo *info, GstElement *source)
+{
+  JsonObject *o = json_object_new ();
+  gint width, height, fps_n, fps_d;
+
+  g_object_get (source, "width", &width, "height", &height, NULL);
+  {
+    g_auto (GValue) rate = G_VALUE_INIT;
+
+    g_value_init (&rate, GST_TYPE_FRACTION);
+    g_object_get_property (G_OBJECT (source), "framerate", &rate);
+    fps_n = gst_value_get_fraction_numerator (&rate);
+    fps_d = gst_value_get_fraction_denominator (&rate);
+  }
+  json_object_set_string_member (o, "name", info->name);
+  json_object_set_string_member (o, "backend", info->backend);
+  json_object_set_int_member (o, "parameters", (gint64) info->parameters);
+  json_object_set_int_member (o, "width", width ? width : info->width);
+  json_object_set_int_member (o, "height", height ? height : info->height);
+  json_object_set_double_member (
+      o, "framerate", fps_n ? (double) fps_n / fps_d : (double) info->fps_n / info->fps_d);
+  json_object_set_int_member (o, "chunk-pictures", info->chunk_pictures);
+  json_object_set_int_member (o, "layers", info->layers);
+  json_object_set_int_member (o, "heads", info->heads);
+  json_object_set_double_member (o, "sparsity", info->sparse.enabled ? info->sparse.target : 0);
+  return o;
+}
+
+JsonObject *
+lf_message_of_source (const LfModelInfo *info, GstElement *source, const char *shown)
+{
+  JsonObject *o = lf_message_new ("state");
+  g_autofree char *prompt = NULL, *seed_text = NULL;
+  gint prompt_switch, attention, layer, head;
+  guint queue;
+  guint64 seed;
+  double sparsity;
+
+  g_object_get (source, "prompt", &prompt, "prompt-switch", &prompt_switch, "seed", &seed,
+      "sparsity", &sparsity, "attention", &attention, "probe-layer", &layer, "probe-head", &head,
+      "queue-chunks", &queue, NULL);
+  seed_text = g_strdup_printf ("%" G_GUINT64_FORMAT, seed);
+  json_object_set_string_member (o, "version", lf_version ());
+  json_object_set_object_member (o, "model", describe_model (info, source));
+  json_object_set_string_member (o, "prompt", prompt ? prompt : "");
+  lf_message_set_text (o, "shown", shown);
+  json_object_set_string_member (o, "prompt-switch", prompt_switches[prompt_switch]);
+  json_object_set_string_member (o, "seed", seed_text);
+  if (sparsity >= 0)
+    json_object_set_double_member (o, "sparsity", sparsity);
+  else
+    json_object_set_null_member (o, "sparsity");
+  json_object_set_string_member (o, "attention", attentions[attention]);
+  json_object_set_int_member (o, "probe-layer", layer);
+  json_object_set_int_member (o, "probe-head", head);
+  /* the one that is shown, the one that is made, and those that wait between them */
+  json_object_set_int_member (o, "prompt-chunks", (gint64) queue + 2);
+  return o;
 }
 
 static void

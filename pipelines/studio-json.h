@@ -11,9 +11,6 @@
 
 G_BEGIN_DECLS
 
-/* By the values of the source's properties, NULL at the end. */
-extern const char *const lf_prompt_switches[], *const lf_attentions[];
-
 /* What a message asks to set; members that are there are of their type and range. */
 typedef struct
 {
@@ -36,6 +33,16 @@ gboolean lf_json_get_choice (JsonNode *node, const char *const *choices, gint *c
 
 /* A message of this type. */
 JsonObject *lf_message_new (const char *type);
+/* To be freed. */
+char *lf_message_to_text (JsonObject *message);
+/* Of the request that it answers, copied; NULL: it has none. */
+void lf_message_set_id (JsonObject *message, JsonNode *id);
+/* NULL: the member is null. */
+void lf_message_set_text (JsonObject *message, const char *name, const char *text);
+JsonObject *lf_message_of_error (JsonNode *id, const char *code, const char *text);
+/* A message "state" with what it tells of the source and its model; `shown` is the prompt of the
+ * picture, NULL: there is none yet. */
+JsonObject *lf_message_of_source (const LfModelInfo *info, GstElement *source, const char *shown);
 /* Of the source's message lightforce-chunk, and of its property stats. */
 JsonObject *lf_message_of_chunk (const GstStructure *s);
 JsonObject *lf_message_of_stats (const GstStructure *stats);
