@@ -105,10 +105,11 @@ class Pool:
             ids=self.bank.ids[self.scene[torch.cat([a, b])], phrase])
 
 
-def rows(clips, start, pick=None):
+def rows(clips, start, pick=None, own=None):
     """Rows for teacher forcing (nets.teach_block): chunk 0 of a clip, then three from chunk `start` [B] on.
 
-    Only the last of three has the past it has in a stream, unless start is 1.
+    Only the last of three has the past it has in a stream, unless start is 1.  own [B], of clips the
+    model made: how far the past, and what a step starts from, are from the truth (0) to its own (1).
     """
     count, device = len(start), start.device
     pick = torch.arange(count, device=device) if pick is None else pick
@@ -120,9 +121,12 @@ def rows(clips, start, pick=None):
     lost = (start > 1)[:, None] & ((slots == 1) | (slots == 2))
     out["weight"] = (~(take("odd", at) | lost)).float()
     made = clips.get("made")
-    out["clean"] = (clips["latent"] if made is None else made)[pick[:, None], chunk[:, :-1]]
+    out["clean"] = take("latent", chunk[:, :-1])
     if made is not None:
-        out["steps"] = take("steps", at)
+        wide = lambda t: own.view(-1, *[1] * (t.dim() - 1))
+        out["clean"] = torch.lerp(out["clean"], take("made", chunk[:, :-1]), wide(out["clean"]))
+        steps = take("steps", at).float()
+        out["steps"] = torch.lerp(out["latent"][:, :, None].expand_as(steps), steps, wide(steps))
     out["number"] = take("number", chunk)
     # The prompts in use, numbered anew.
     which = torch.cat([take("which", chunk[:, :-1]), take("which", at)], 1)

@@ -376,17 +376,24 @@ def sheet(a):
 # -------------------------------------------------------------------- the element
 @torch.no_grad()
 def element(a, scenes, prompts, eye):
-    """What the judge sees in videos that lightforcesrc of a built tree makes of the prompts, seed 0, 1, ..."""
-    found, pictures = [], 12 * a.chunks - 3
-    for seed, prompt in enumerate(prompts):
-        quoted = prompt.replace("\\", "\\\\").replace('"', '\\"')
-        raw = subprocess.run(["meson", "devenv", "-C", a.element, "gst-launch-1.0", "-q", "lightforcesrc",
-                              f'prompt="{quoted}"', f"seed={seed}", f"model={os.path.abspath(a.files[0])}",
-                              f"num-buffers={pictures}", "!", "video/x-raw,format=RGB", "!", "fdsink"],
-                             check=True, stdout=subprocess.PIPE).stdout
+    """What the judge sees in videos that lightforcesrc makes of the prompts, seed 0, 1, ..."""
+    pictures = 12 * a.chunks - 3
+    tree = [] if a.element == "-" else ["meson", "devenv", "-C", a.element]
+
+    def run(seed):
+        quoted = prompts[seed].replace("\\", "\\\\").replace('"', '\\"')
+        raw = subprocess.run([*tree, "gst-launch-1.0", "-q", "lightforcesrc", f'prompt="{quoted}"', f"seed={seed}",
+                              f"model={os.path.abspath(a.files[0])}", f"num-buffers={pictures}", *a.properties,
+                              "!", "video/x-raw,format=RGB", "!", "fdsink"], check=True, stdout=subprocess.PIPE).stdout
         video = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(1, pictures, world.HEIGHT, world.WIDTH, 3)
-        found.append(judge.answers(eye, video.permute(0, 1, 4, 2, 3).float() / 255))
-    table, mean, _ = scores(join(found), scenes)
+        return video.permute(0, 1, 4, 2, 3)
+
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        found = [judge.answers(eye, v.to(a.device).float() / 255) for v in pool.map(run, range(len(prompts)))]
+    table, mean, each = scores(join(found), scenes)
+    for seed in sorted(range(len(prompts)), key=lambda i: each[i]):
+        if each[seed] < 1:
+            print(f"{each[seed]:.2f} seed {seed}: {prompts[seed]}")
     return {"score": table, "mean score": mean}
 
 
@@ -398,7 +405,10 @@ def arguments():
     a.add_argument("--check", action="store_true", help="hold the batched model against reference.py")
     a.add_argument("--stream", metavar="FILE", help="raw RGB pictures: print drift and flicker over time")
     a.add_argument("--sheet", metavar="OUT", help="lay out raw videos as contact sheets")
-    a.add_argument("--element", metavar="BUILD", help="a built tree: only judge what its lightforcesrc makes of MODEL")
+    a.add_argument("--element", metavar="BUILD",
+                   help="only judge what lightforcesrc of a built tree (-: of the environment) makes of MODEL")
+    a.add_argument("--properties", nargs="*", default=[], help="of lightforcesrc, e.g. backend=cuda precision=fp8")
+    a.add_argument("--jobs", type=int, default=1, help="elements at once")
     a.add_argument("--size", default=f"{world.WIDTH}x{world.HEIGHT}", help="of raw pictures")
     a.add_argument("--per", type=int, default=10, help="seconds of a line of --stream")
     a.add_argument("--columns", type=int, default=6)

@@ -1,11 +1,14 @@
-"""Train the default model on one GPU.
+"""Train the default model on one GPU, or on several of one machine.
 
     python3 models/train.py --out DIR --minutes 40
+    python3 -m torch.distributed.run --nproc-per-node 2 models/train.py --out DIR --minutes 20
 
 Stages, each bounded by wall clock:
   codec    encoder and streaming decoder
   teach    flow matching, every chunk given the true chunks before it
-  rollout  the same, given what the model itself made of the clip so far
+  rollout  the same, given something between the true chunks and what the model itself made of the
+           clip so far: far enough off to learn the way back, not so far that the true next chunk
+           cannot be told from it (the mean of what could be next is a blur)
   sparse   rollout with Chunk-Aware Growth and Hierarchical Sparse Attention switched on, at the
            model's own sparsity and at 0.8 and 0.9; the weights before it are kept in DIR/dense
 --stages teach=6,rollout=2 names stages and minutes.  --resume DIR goes on from another run's output,
@@ -27,6 +30,7 @@ import captions
 import data
 import nets
 import optim
+import ranks
 import tokenizer
 import world
 
@@ -55,10 +59,11 @@ class Clock:
 
 class Run:
     def __init__(self, a):
-        self.a, self.device = a, torch.device(a.device)
+        self.a, self.ranks = a, ranks.Ranks(a.device)
+        self.device = self.ranks.device
         self.started = time.time()
         os.makedirs(a.out, exist_ok=True)
-        self.log_file = open(os.path.join(a.out, "log.txt"), "a")
+        self.log_file = open(os.path.join(a.out, "log.txt"), "a") if self.ranks.first else None
         torch.manual_seed(a.seed)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -74,8 +79,11 @@ class Run:
             for name, m in self.modules().items():
                 m.load_state_dict({k[len(name) + 1:]: v.float() for k, v in old.items()
                                    if k.startswith(name + ".")}, strict=False)
+        self.ranks.start(self.modules().values())
         self.average = copy.deepcopy(nn_list(self.transformer, self.text)).requires_grad_(False)
-        self.bank = data.Bank(self.tokenizer, a.bank, a.seed, self.device)
+        seed = a.seed + 1000 * self.ranks.rank
+        torch.manual_seed(seed)
+        self.bank = data.Bank(self.tokenizer, a.bank, seed, self.device)
         self.saved, self.pool, self.block = time.time(), None, None
         self.log(f"ready: bank of {a.bank} scenes, {sum(p.numel() for p in self.transformer.parameters()) / 1e6:.2f} M "
                  f"transformer, {sum(p.numel() for p in self.text.parameters()) / 1e6:.2f} M text, "
@@ -86,6 +94,8 @@ class Run:
                     decoder=self.decoder)
 
     def log(self, text):
+        if not self.ranks.first:
+            return
         line = f"[{time.time() - self.started:6.1f} s] {text}"
         print(line, flush=True)
         print(line, file=self.log_file, flush=True)
@@ -95,6 +105,9 @@ class Run:
 
     def save(self, folder=""):
         """The averaged weights, as files below 16 MB."""
+        self.saved = time.time()
+        if not self.ranks.first:
+            return
         out = os.path.join(self.a.out, folder)
         os.makedirs(out, exist_ok=True)
         state = {}
@@ -110,7 +123,6 @@ class Run:
             part[k] = state[k]
             size += state[k].nbytes
         save_file(part, os.path.join(out, f"model-{number}.safetensors"))
-        self.saved = time.time()
 
     def maybe_save(self):
         if time.time() - self.saved > 60:
@@ -129,7 +141,7 @@ class Run:
         known = {id(p) for p in kernels}
         opt = optim.Muon(kernels, [p for p in params if id(p) not in known], decay=0.0)
         began = time.time()
-        while (done := clock.done()) < 1:
+        while (done := self.ranks.agree(clock.done())) < 1:
             rate = (1e-3 if a.resume else 3e-3) * min(1, (step + 1) / 100) * min(1, (1 - done) / 0.6 + 0.01)
             if step % 4 == 0:
                 pool.renew(32)
@@ -149,6 +161,7 @@ class Run:
             # Latents of about unit variance in every channel, without far outliers.
             unit = mean.pow(2).mean() + (var + 1e-4).log().pow(2).mean()
             (loss + 0.02 * unit + 1e-4 * z.pow(4).mean()).backward()
+            self.ranks.average(params)
             torch.nn.utils.clip_grad_norm_(params, 1.0)
             opt.step(rate)
             if step % 200 == 4:
@@ -185,7 +198,7 @@ class Run:
         live = [p for m in (model, text) for p in m.parameters()]
         peak = a.rate * dict(teach=1, rollout=0.4, sparse=0.2)[stage]
         totals, made, uses, began = Totals(self.device), None, 0, time.time()
-        while (done := clock.done()) < 1:
+        while (done := self.ranks.agree(clock.done())) < 1:
             decay = min(1, (1 - done) / a.decay + 0.02) if a.decay else 1
             rate = peak * min(1, (step + 1) / 100) * decay
             if step % a.every == a.every - 1:
@@ -196,7 +209,8 @@ class Run:
                 uses -= 1
                 start = torch.randint(1, data.LONG - 2, (size,), device=self.device)
                 start = torch.where(torch.rand(size, device=self.device) < 0.3, 1, start)
-                batch = data.rows(made, start, torch.randint(a.rolls, (size,), device=self.device))
+                batch = data.rows(made, start, torch.randint(a.rolls, (size,), device=self.device),
+                                  a.own * torch.rand(size, device=self.device))
             else:
                 clips = self.pool.clips(size)
                 if sparse:
@@ -205,6 +219,7 @@ class Run:
             loss = self.flow_loss(batch, totals)
             opt.zero()
             loss.backward()
+            self.ranks.average(live)
             norm = torch.nn.utils.clip_grad_norm_(live, 1.0)
             opt.step(rate)
             keep = min(0.998, (1 + step) / (20 + step))
@@ -458,6 +473,8 @@ def arguments():
     a.add_argument("--rate", type=float, default=1e-3)
     a.add_argument("--decay", type=float, default=0.4, help="last share of a stage in which the rate falls")
     a.add_argument("--actors", type=float, default=5, help="extra weight of what belongs to an actor")
+    a.add_argument("--own", type=float, default=0.7,
+                   help="most of the way from the true past to the model's own, in rollout and sparse")
     a.add_argument("--no-compile", dest="compile", action="store_false")
     for name, value, text in (
             ("batch", 40, "rows of a step"), ("sparse-batch", 16, "the same in the sparse stage"),
@@ -483,9 +500,12 @@ def main():
         if stage == "sparse":
             run.save("dense")
         run.generator(float(minutes), stage)
-        run.samples(sparse=stage == "sparse")
-        run.evaluate(stage == "sparse")
-    run.samples("long.png", chunks=a.long, prompts=PROMPTS[:8], seed=2, shown=10, sparse=stage == "sparse")
+        if run.ranks.first:
+            run.samples(sparse=stage == "sparse")
+            run.evaluate(stage == "sparse")
+    if run.ranks.first:
+        run.samples("long.png", chunks=a.long, prompts=PROMPTS[:8], seed=2, shown=10, sparse=stage == "sparse")
+    run.ranks.end()
 
 
 if __name__ == "__main__":
