@@ -84,21 +84,27 @@ play() {
 }
 
 [ -n "$port" ] || play
-# The server ends with the video: it would show old pictures as new ones.
-source_pid='' server_pid=''
-# shellcheck disable=SC2086
-trap 'kill -INT $source_pid 2>/dev/null; kill $server_pid 2>/dev/null' INT TERM
+# The server ends with the video: it would show old pictures as new ones. Ctrl-C goes to all of this
+# terminal, and gst-launch-1.0 gives up where it comes twice, without an end of the playlist.
+source_pid='' stopping=''
+trap 'stopping=1' INT
+# shellcheck disable=SC2086 # no word where it is empty
+trap 'stopping=1; kill -INT $source_pid 2>/dev/null' TERM
 (play) &
 source_pid=$!
 python3 -m http.server --bind "$address" --directory "$output" "$port" >/dev/null 2>"$output/.server.log" &
 server_pid=$!
 while kill -0 "$source_pid" 2>/dev/null && kill -0 "$server_pid" 2>/dev/null; do sleep 0.2; done
-if ! kill -0 "$server_pid" 2>/dev/null; then
+if [ -z "$stopping" ] && ! kill -0 "$server_pid" 2>/dev/null; then
   kill -INT "$source_pid" 2>/dev/null || true
   fail "no server on $address:$port: $(tail -n 1 "$output/.server.log")"
 fi
 status=0
-wait "$source_pid" || status=$?
+# (a signal ends a wait, too)
+while kill -0 "$source_pid" 2>/dev/null; do
+  status=0
+  wait "$source_pid" || status=$?
+done
 kill "$server_pid" 2>/dev/null || true
 wait "$server_pid" 2>/dev/null || true
 exit "$status"

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -12,6 +11,7 @@ import rig
 import transport
 from rig import PIPELINES, RATE, Process, check, check_audio, check_video, free_port, probe, run, script, until
 
+INTERRUPTED = 130  # what a shell makes of an end by SIGINT, which gst-launch-1.0 gives itself
 SCRIPTS = ['record.sh', 'play.sh', 'srt.sh', 'udp-ts.sh', 'rtmp.sh', 'hls.sh']
 
 
@@ -336,8 +336,15 @@ def test_hls_interrupted(folder):
         until(lambda: curl(f'http://127.0.0.1:{port}/'), 'a page', hls)
         text = run(PIPELINES / 'hls.sh', '--quiet', '--output', folder / 'b', '--port', port, status=1)
         check(f'no server on 127.0.0.1:{port}' in text, text)
-        hls.interrupt(signal.SIGTERM)
-        hls.wait(None)
+        until(lambda: curl(f'http://127.0.0.1:{port}/video.m3u8'), 'a playlist', hls)
+        hls.interrupt()
+        check(hls.wait(INTERRUPTED) == '', '--quiet is not')
+        until(lambda: not rig.listening(port), 'the end of the server')
+    check('#EXT-X-ENDLIST' in (folder / 'video.m3u8').read_text(), 'the playlist has no end')
+    with script('hls.sh', '--output', folder, '--port', port, '--segment', 1) as hls:
+        until(lambda: curl(f'http://127.0.0.1:{port}/'), 'a page', hls)
+        hls.process.terminate()
+        hls.wait(INTERRUPTED)
         until(lambda: not rig.listening(port), 'the end of the server')
 
 
