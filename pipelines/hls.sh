@@ -94,16 +94,18 @@ trap 'stopping=1; kill -INT $source_pid 2>/dev/null' TERM
 source_pid=$!
 python3 -m http.server --bind "$address" --directory "$output" "$port" >/dev/null 2>"$output/.server.log" &
 server_pid=$!
-while kill -0 "$source_pid" 2>/dev/null && kill -0 "$server_pid" 2>/dev/null; do sleep 0.2; done
+while kill -0 "$source_pid" 2>/dev/null && kill -0 "$server_pid" 2>/dev/null; do
+  sleep 0.2 || true
+done
 if [ -z "$stopping" ] && ! kill -0 "$server_pid" 2>/dev/null; then
   kill -INT "$source_pid" 2>/dev/null || true
   fail "no server on $address:$port: $(tail -n 1 "$output/.server.log")"
 fi
-status=0
 # (a signal ends a wait, too)
-while kill -0 "$source_pid" 2>/dev/null; do
+while :; do
   status=0
   wait "$source_pid" || status=$?
+  kill -0 "$source_pid" 2>/dev/null || break
 done
 kill "$server_pid" 2>/dev/null || true
 wait "$server_pid" 2>/dev/null || true

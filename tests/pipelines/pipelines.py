@@ -11,7 +11,6 @@ import rig
 import transport
 from rig import PIPELINES, RATE, Process, check, check_audio, check_video, free_port, probe, run, script, until
 
-INTERRUPTED = 130  # what a shell makes of an end by SIGINT, which gst-launch-1.0 gives itself
 SCRIPTS = ['record.sh', 'play.sh', 'srt.sh', 'udp-ts.sh', 'rtmp.sh', 'hls.sh']
 
 
@@ -122,7 +121,7 @@ def test_record_interrupted(folder):
     with Process(PIPELINES / 'record.sh', '--output', path) as record:
         until(lambda: 'recorded (' in record.text(), 'progress', record)
         record.interrupt()
-        record.wait(None)
+        record.wait()
     check_video(path, 1, 100000, live=False)
 
 
@@ -143,7 +142,7 @@ def test_play(folder):
             until(lambda: pathlib.Path(f'/tmp/.X11-unix/X{display[1:]}').exists(), 'a screen', x)
         until(colourful, 'a picture on the screen', x, play)
         play.interrupt()
-        play.wait(None)
+        play.wait()
 
 
 def test_srt_caller(folder):
@@ -338,13 +337,13 @@ def test_hls_interrupted(folder):
         check(f'no server on 127.0.0.1:{port}' in text, text)
         until(lambda: curl(f'http://127.0.0.1:{port}/video.m3u8'), 'a playlist', hls)
         hls.interrupt()
-        check(hls.wait(INTERRUPTED) == '', '--quiet is not')
+        check(hls.wait() == '', '--quiet is not')
         until(lambda: not rig.listening(port), 'the end of the server')
     check('#EXT-X-ENDLIST' in (folder / 'video.m3u8').read_text(), 'the playlist has no end')
     with script('hls.sh', '--output', folder, '--port', port, '--segment', 1) as hls:
         until(lambda: curl(f'http://127.0.0.1:{port}/'), 'a page', hls)
         hls.process.terminate()
-        hls.wait(INTERRUPTED)
+        hls.wait()
         until(lambda: not rig.listening(port), 'the end of the server')
 
 
