@@ -5,33 +5,12 @@
 #include <string.h>
 
 #include "arena.h"
-#include "model.h"
+#include "chunk.h"
 #include "sampler.h"
 #include "sparsity.h"
 #include "stream-private.h"
 
 #define MAX_SIZE 16384 /* pixels */
-
-/* Memory of finished chunks, used again: shared by a stream and its chunks, whoever goes last. */
-typedef struct
-{
-  gint refs;      /* atomic */
-  LfModel *model; /* whose decoder's backend has the memory */
-  gboolean on_device;
-  GMutex lock;
-  GPtrArray *free; /* buffers of `bytes` */
-  gsize bytes;
-} PicturePool;
-
-typedef struct
-{
-  LfChunk chunk;
-  gint refs; /* atomic */
-  PicturePool *pool;
-  guint8 *data;
-  LfSelection selection; /* chunk.selection, where there is one; its arrays are one allocation, */
-  gint64 *frames;        /* which begins here */
-} Chunk;
 
 /* What a probe took of the chunk at work. */
 typedef struct
@@ -73,98 +52,14 @@ struct _LfStream
   gsize frames_bytes;
   void *memory;
   gsize bytes;
-  PicturePool *pool;
+  LfPicturePool *pool;
 
   guint64 index, first_picture; /* of the chunk at work */
-  Chunk *pending;               /* its latents are made, its pictures not all */
+  LfPooledChunk *pending;       /* its latents are made, its pictures not all */
   gint decoded;                 /* latents of it that are */
   Probe probe;
   LfStats stats;
 };
-
-/* ---------------------------------------------------------------- pictures */
-
-static PicturePool *
-picture_pool_new (LfModel *model, gboolean on_device, gsize bytes)
-{
-  PicturePool *pool = g_new0 (PicturePool, 1);
-
-  pool->refs = 1;
-  pool->model = lf_model_ref (model);
-  pool->on_device = on_device;
-  pool->bytes = bytes;
-  pool->free = g_ptr_array_new ();
-  g_mutex_init (&pool->lock);
-  return pool;
-}
-
-static void
-picture_pool_unref (PicturePool *pool)
-{
-  LfBackend *be = pool->model->decoder_backend;
-  guint i;
-
-  if (!g_atomic_int_dec_and_test (&pool->refs))
-    return;
-  for (i = 0; i < pool->free->len; i++) {
-    if (pool->on_device)
-      be->ops->free (be, g_ptr_array_index (pool->free, i));
-    else
-      be->ops->host_free (be, g_ptr_array_index (pool->free, i));
-  }
-  g_ptr_array_unref (pool->free);
-  g_mutex_clear (&pool->lock);
-  lf_model_unref (pool->model);
-  g_free (pool);
-}
-
-static Chunk *
-chunk_new (PicturePool *pool, GError **error)
-{
-  LfBackend *be = pool->model->decoder_backend;
-  guint8 *data = NULL;
-  Chunk *c;
-
-  g_mutex_lock (&pool->lock);
-  if (pool->free->len)
-    data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
-  g_mutex_unlock (&pool->lock);
-  if (!data)
-    data = pool->on_device ? be->ops->alloc (be, pool->bytes, error)
-                           : be->ops->host_alloc (be, pool->bytes, error);
-  if (!data)
-    return NULL;
-  c = g_new0 (Chunk, 1);
-  c->refs = 1;
-  c->pool = pool;
-  g_atomic_int_inc (&pool->refs);
-  c->data = data;
-  c->chunk.data = data;
-  c->chunk.on_device = pool->on_device;
-  return c;
-}
-
-LfChunk *
-lf_chunk_ref (LfChunk *chunk)
-{
-  g_atomic_int_inc (&((Chunk *) chunk)->refs);
-  return chunk;
-}
-
-void
-lf_chunk_unref (LfChunk *chunk)
-{
-  Chunk *c = (Chunk *) chunk;
-
-  if (!g_atomic_int_dec_and_test (&c->refs))
-    return;
-  g_mutex_lock (&c->pool->lock);
-  g_ptr_array_add (c->pool->free, c->data);
-  g_mutex_unlock (&c->pool->lock);
-  picture_pool_unref (c->pool);
-  g_free (c->frames);
-  g_free (c);
-}
 
 /* -------------------------------------------------------------------- text */
 
@@ -443,8 +338,8 @@ set_layout (LfStream *s, const LfLayout *layout, gboolean on_device, GError **er
     s->frames_bytes = bytes;
   }
   s->layout = *layout;
-  g_clear_pointer (&s->pool, picture_pool_unref);
-  s->pool = picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
+  g_clear_pointer (&s->pool, lf_picture_pool_unref);
+  s->pool = lf_picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
   return TRUE;
 }
 
@@ -530,7 +425,7 @@ lf_stream_free (LfStream *s)
   g_free (s->probe.list);
   if (s->pending)
     lf_chunk_unref (&s->pending->chunk);
-  g_clear_pointer (&s->pool, picture_pool_unref);
+  g_clear_pointer (&s->pool, lf_picture_pool_unref);
   lf_model_unref (s->model);
   g_free (s);
 }
@@ -587,7 +482,7 @@ take_selection (gpointer user_data, gint step, gint layer, const LfSelectBlocks 
 
 /* Gives the chunk what was taken. */
 static void
-hand_out_selection (Probe *p, Chunk *c)
+hand_out_selection (Probe *p, LfPooledChunk *c)
 {
   gsize i, blocks = (gsize) p->q_blocks * p->count;
   float *shares;
@@ -682,7 +577,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (!ops->wait (s->q, error))
     return FALSE;
 
-  s->pending = chunk_new (s->pool, error);
+  s->pending = lf_picture_pool_take (s->pool, error);
   if (!s->pending)
     return FALSE;
   s->decoded = 0;
