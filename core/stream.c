@@ -5,22 +5,12 @@
 #include <string.h>
 
 #include "arena.h"
-#include "chunk.h"
+#include "probe.h"
 #include "sampler.h"
 #include "sparsity.h"
 #include "stream-private.h"
 
 #define MAX_SIZE 16384 /* pixels */
-
-/* What a probe took of the chunk at work. */
-typedef struct
-{
-  gint layer, head; /* layer -1: there is no probe */
-  gint n_frames, n_past, frame_blocks, q_blocks, count;
-  gint64 *frames; /* (n_frames) */
-  gint32 *list;   /* host (q_blocks, count); downloaded when the queue has been waited for */
-  gboolean taken;
-} Probe;
 
 struct _LfStream
 {
@@ -57,7 +47,7 @@ struct _LfStream
   guint64 index, first_picture; /* of the chunk at work */
   LfPooledChunk *pending;       /* its latents are made, its pictures not all */
   gint decoded;                 /* latents of it that are */
-  Probe probe;
+  LfProbe probe;
   LfStats stats;
 };
 
@@ -387,7 +377,6 @@ lf_stream_new (
   lf_layout_init (&layout, c.format, c.matrix, c.width, c.height);
   s->seed = c.seed;
   s->blend_chunks = c.blend_chunks;
-  s->probe.layer = -1;
   s->recache_sink = c.recache_sink;
   s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
@@ -420,15 +409,15 @@ lf_stream_free (LfStream *s)
     s->model->decoder_backend->ops->queue_free (s->decoder_q);
   if (s->q)
     s->model->backend->ops->queue_free (s->q);
-  /* nothing downloads into it any more */
-  g_free (s->probe.frames);
-  g_free (s->probe.list);
+  lf_probe_clear (&s->probe);
   if (s->pending)
     lf_chunk_unref (&s->pending->chunk);
   g_clear_pointer (&s->pool, lf_picture_pool_unref);
   lf_model_unref (s->model);
   g_free (s);
 }
+
+/* ------------------------------------------------------- changes in mid-stream */
 
 gboolean
 lf_stream_set_sparse (LfStream *s, const LfSparse *sparse, GError **error)
@@ -455,51 +444,6 @@ lf_stream_restart (LfStream *s, guint64 seed)
   lf_decoder_state_reset (s->decoder, s->decoder_q);
 }
 
-/* ------------------------------------------------------------------- probe */
-
-/* Queues the download of what the probe is about: the backend's list serves the next layer, too. */
-static void
-take_selection (gpointer user_data, gint step, gint layer, const LfSelectBlocks *a)
-{
-  LfStream *s = user_data;
-  Probe *p = &s->probe;
-  gsize blocks = (gsize) a->q_blocks * a->count;
-
-  if (layer != p->layer || step != s->model->config->n_steps - 1)
-    return;
-  p->n_past = a->past;
-  p->n_frames = a->past + a->frames;
-  p->frame_blocks = a->frame_blocks;
-  p->q_blocks = a->q_blocks;
-  p->count = a->count;
-  p->frames = g_renew (gint64, p->frames, p->n_frames);
-  memcpy (p->frames, s->state->cache->frame, p->n_frames * sizeof (gint64));
-  p->list = g_renew (gint32, p->list, blocks);
-  s->model->backend->ops->download (
-      s->q, p->list, a->list + p->head * blocks, blocks * sizeof (gint32));
-  p->taken = TRUE;
-}
-
-/* Gives the chunk what was taken. */
-static void
-hand_out_selection (Probe *p, LfPooledChunk *c)
-{
-  gsize i, blocks = (gsize) p->q_blocks * p->count;
-  float *shares;
-
-  if (!p->taken)
-    return;
-  c->frames = g_malloc0 (p->n_frames * (sizeof (gint64) + sizeof (float)));
-  memcpy (c->frames, p->frames, p->n_frames * sizeof (gint64));
-  shares = (float *) (c->frames + p->n_frames);
-  for (i = 0; i < blocks; i++)
-    shares[p->list[i] / p->frame_blocks]++;
-  for (i = 0; i < (gsize) p->n_frames; i++)
-    shares[i] /= (float) p->frame_blocks * p->q_blocks;
-  c->selection = (LfSelection){p->layer, p->head, p->n_frames, p->n_past, c->frames, shares};
-  c->chunk.selection = &c->selection;
-}
-
 gboolean
 lf_stream_set_probe (LfStream *s, gint layer, gint head, GError **error)
 {
@@ -513,10 +457,7 @@ lf_stream_set_probe (LfStream *s, gint layer, gint head, GError **error)
         layer, head, info->layers - 1, info->heads - 1);
     return FALSE;
   }
-  s->probe.layer = MAX (layer, -1);
-  s->probe.head = head;
-  s->state->trace = layer < 0 ? NULL : take_selection;
-  s->state->trace_data = s;
+  lf_probe_attach (&s->probe, s->state, layer, head);
   return TRUE;
 }
 
@@ -560,7 +501,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   LfChunk *chunk;
 
   ops->mark (s->q, LF_NO_TAG);
-  s->probe.taken = FALSE;
+  lf_probe_begin (&s->probe);
   advance_text (s);
   if ((given && !give_start (s, cancellable, error))
       || (frames > given && !lf_transformer_begin (state, frames - given, error)))
@@ -588,7 +529,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   chunk->seed = s->seed;
   chunk->prompt_serial = s->prompt_serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
-  hand_out_selection (&s->probe, s->pending);
+  lf_probe_hand_out (&s->probe, s->pending);
   chunk->generate_us = g_get_monotonic_time () - start;
   return TRUE;
 }
