@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include "arena.h"
+#include "conditioning.h"
 #include "probe.h"
 #include "sampler.h"
 #include "sparsity.h"
@@ -20,18 +20,9 @@ struct _LfStream
   gint decode_frames; /* latents decoded at a time */
   LfLayout layout;    /* of pictures */
   guint64 seed;
-  LfPromptSwitch prompt_switch;
-  gint blend_chunks;
   gboolean recache_sink;
 
-  /* text: (text_len, text_dim) f32 in backend memory, rows behind the tokens are zero */
-  float *text_now, *text_from, *text_to;
-  gint tokens_now, tokens_from, tokens_to;
-  gint blend_left; /* chunks until text_to is reached; 0: text_now is set */
-  gboolean text_changed, recache;
-  gboolean blended; /* the chunk at work has had its step of the blend */
-  guint prompt_serial;
-
+  LfConditioning text;
   float *start;       /* backend memory: the first latent, */
   gboolean has_start; /* where the video starts from a picture */
 
@@ -47,107 +38,6 @@ struct _LfStream
   LfProbe probe;
   LfStats stats;
 };
-
-/* -------------------------------------------------------------------- text */
-
-/* Encodes `prompt` into `embedding`; the number of tokens, or -1 with `error` set. */
-static gint
-encode (
-    LfStream *s, const char *prompt, float *embedding, GCancellable *cancellable, GError **error)
-{
-  LfModel *model = s->model;
-  const LfBackendOps *ops = model->backend->ops;
-  gint text_len = model->config->transformer.text_len;
-  gsize row = (gsize) model->config->transformer.text_dim * sizeof (float);
-  g_autofree gint32 *ids = g_new (gint32, text_len);
-  gint64 start = g_get_monotonic_time ();
-  g_autofree guint8 *zeros = NULL;
-  gint n;
-
-  n = lf_tokenizer_encode (model->tokenizer, prompt, ids, text_len, error);
-  if (n < 0 || !lf_model_encode (model, s->q, ids, n, embedding, cancellable, error))
-    return -1;
-  if (n < text_len) {
-    /* a row of zeros from here, then twice as many by each copy: much less than all from here */
-    guint8 *padding = (guint8 *) embedding + n * row;
-    gsize bytes = (text_len - n) * row, done, part;
-
-    zeros = g_malloc0 (row);
-    ops->upload (s->q, padding, zeros, row);
-    for (done = row; done < bytes; done += part) {
-      part = MIN (done, bytes - done);
-      ops->copy (s->q, padding + done, padding, part);
-    }
-  }
-  ops->mark (s->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
-  s->stats.text_us += g_get_monotonic_time () - start;
-  return n;
-}
-
-static void
-swap (float **a, float **b)
-{
-  float *t = *a;
-
-  *a = *b;
-  *b = t;
-}
-
-gboolean
-lf_stream_set_prompt (LfStream *s, const char *prompt, GCancellable *cancellable, GError **error)
-{
-  /* text_to is free unless a blend is under way, which then starts anew from where it is */
-  gint tokens = encode (s, prompt ? prompt : "", s->text_to, cancellable, error);
-
-  if (tokens < 0) {
-    /* text_to may be half written: go on with the text as it stands */
-    s->blend_left = 0;
-    return FALSE;
-  }
-  s->prompt_serial++;
-  if (s->prompt_switch == LF_PROMPT_SWITCH_BLEND && s->blend_chunks > 1) {
-    gsize bytes = (gsize) s->model->config->transformer.text_len
-                  * s->model->config->transformer.text_dim * sizeof (float);
-
-    s->model->backend->ops->copy (s->q, s->text_from, s->text_now, bytes);
-    s->tokens_from = s->tokens_now;
-    s->tokens_to = tokens;
-    s->blend_left = s->blend_chunks;
-    s->blended = FALSE;
-  } else {
-    swap (&s->text_now, &s->text_to);
-    s->tokens_now = tokens;
-    s->blend_left = 0;
-    s->text_changed = TRUE;
-    s->recache = s->prompt_switch == LF_PROMPT_SWITCH_RECACHE;
-  }
-  return TRUE;
-}
-
-/* At a chunk boundary: the text of the chunk that comes. */
-static void
-advance_text (LfStream *s)
-{
-  gsize count =
-      (gsize) s->model->config->transformer.text_len * s->model->config->transformer.text_dim;
-
-  if (s->blend_left && !s->blended) {
-    s->blend_left--;
-    s->model->backend->ops->lerp (s->q, s->text_now, s->text_from, s->text_to,
-        1 - (float) s->blend_left / s->blend_chunks, count);
-    s->tokens_now = s->blend_left ? MAX (s->tokens_from, s->tokens_to) : s->tokens_to;
-    s->text_changed = s->blended = TRUE;
-  }
-  if (s->text_changed)
-    lf_transformer_set_text (s->state, s->text_now, s->tokens_now);
-  s->text_changed = FALSE;
-}
-
-void
-lf_stream_set_prompt_switch (LfStream *s, LfPromptSwitch prompt_switch)
-{
-  s->prompt_switch = prompt_switch;
-}
 
 /* ----------------------------------------------------------------- opening */
 
@@ -184,12 +74,7 @@ open_parts (LfStream *s, const LfStreamConfig *config, GError **error)
 static void
 lay_out (LfStream *s, LfArena *arena)
 {
-  gsize text = (gsize) s->model->config->transformer.text_len
-               * s->model->config->transformer.text_dim * sizeof (float);
-
-  s->text_now = lf_arena_take (arena, text);
-  s->text_from = lf_arena_take (arena, text);
-  s->text_to = lf_arena_take (arena, text);
+  lf_conditioning_lay_out (&s->text, arena);
   if (s->has_start)
     s->start = lf_arena_take (arena, s->state->cache->latent_floats * sizeof (float));
 }
@@ -275,6 +160,7 @@ open_queues (LfStream *s, gint threads, GError **error)
   s->decoder_q = s->q && decoder_backend != backend
                      ? decoder_backend->ops->queue_new (decoder_backend, threads, error)
                      : s->q;
+  s->text.q = s->q;
   return s->decoder_q != NULL;
 }
 
@@ -293,7 +179,8 @@ lf_stream_new (
   s->model = lf_model_ref (model);
   lf_layout_init (&layout, c.format, c.matrix, c.width, c.height);
   s->seed = c.seed;
-  s->blend_chunks = c.blend_chunks;
+  s->text.model = model;
+  s->text.blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
   s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
@@ -302,8 +189,8 @@ lf_stream_new (
       || !take_start (s, &c, cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
-  s->prompt_serial = 0;
-  s->prompt_switch = c.prompt_switch;
+  s->text.serial = 0;
+  s->text.prompt_switch = c.prompt_switch;
   if (!model->backend->ops->wait (s->q, error))
     return NULL;
   lf_stream_get_stats (s, &s->stats);
@@ -337,6 +224,18 @@ lf_stream_free (LfStream *s)
 /* ------------------------------------------------------- changes in mid-stream */
 
 gboolean
+lf_stream_set_prompt (LfStream *s, const char *prompt, GCancellable *cancellable, GError **error)
+{
+  return lf_conditioning_set_prompt (&s->text, prompt, cancellable, error);
+}
+
+void
+lf_stream_set_prompt_switch (LfStream *s, LfPromptSwitch prompt_switch)
+{
+  s->text.prompt_switch = prompt_switch;
+}
+
+gboolean
 lf_stream_set_sparse (LfStream *s, const LfSparse *sparse, GError **error)
 {
   LfSparse next = *sparse;
@@ -356,7 +255,7 @@ lf_stream_restart (LfStream *s, guint64 seed)
   s->index = s->first_picture = 0;
   if (s->pending)
     lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
-  s->recache = FALSE;
+  s->text.recache = FALSE;
   lf_cache_reset (s->state->cache);
   lf_decoder_state_reset (s->decoder, s->decoder_q);
 }
@@ -419,7 +318,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
 
   ops->mark (s->q, LF_NO_TAG);
   lf_probe_begin (&s->probe);
-  advance_text (s);
+  lf_conditioning_begin_chunk (&s->text, state);
   if ((given && !give_start (s, cancellable, error))
       || (frames > given && !lf_transformer_begin (state, frames - given, error)))
     return FALSE;
@@ -428,10 +327,10 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (state->sparse.enabled)
     state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,
         state->sparse.target, state->sparse.base, state->cache->window);
-  if ((s->recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
+  if ((s->text.recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
       || (frames > given && !lf_sampler_chunk (s->sampler, given, philox_noise, s, cancellable)))
     return ops->wait (s->q, error) && cancelled (error);
-  s->recache = s->blended = FALSE;
+  lf_conditioning_end_chunk (&s->text);
   if (!ops->wait (s->q, error))
     return FALSE;
 
@@ -444,7 +343,7 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   chunk->first_picture = s->first_picture;
   chunk->layout = s->layout;
   chunk->seed = s->seed;
-  chunk->prompt_serial = s->prompt_serial;
+  chunk->prompt_serial = s->text.serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
   lf_probe_hand_out (&s->probe, s->pending);
   chunk->generate_us = g_get_monotonic_time () - start;
@@ -544,7 +443,8 @@ lf_stream_get_stats (LfStream *s, LfStats *stats)
   gsize histories, scratch;
 
   lf_decoder_state_get_bytes (s->decoder, &histories, &scratch);
-  s->stats.prompt_serial = s->prompt_serial;
+  s->stats.prompt_serial = s->text.serial;
+  s->stats.text_us = s->text.encoding_us;
   s->stats.weights_bytes = lf_model_get_bytes (s->model);
   s->stats.state_bytes = s->state->cache->bytes + histories;
   s->stats.scratch_bytes =
