@@ -391,7 +391,6 @@ GST_START_TEST (test_change_policy)
   sim = sim_new ("repeat", 2, 1, "");
   sim_run_frames (sim, 40);
   fail_unless (sim_stat (sim, "repeated") > 0);
-  sim->repeats = FALSE;
   gst_util_set_object_arg (G_OBJECT (sim->rig->src), "late-policy", "resync");
   sim_run_frames (sim, 80);
   gst_util_set_object_arg (G_OBJECT (sim->rig->src), "late-policy", "drop");
