@@ -2,46 +2,12 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <string.h>
-
-#include "arena.h"
-#include "model.h"
+#include "conditioning.h"
+#include "probe.h"
 #include "sampler.h"
 #include "sparsity.h"
 #include "stream-private.h"
-
-#define MAX_SIZE 16384 /* pixels */
-
-/* Memory of finished chunks, used again: shared by a stream and its chunks, whoever goes last. */
-typedef struct
-{
-  gint refs;      /* atomic */
-  LfModel *model; /* whose decoder's backend has the memory */
-  gboolean on_device;
-  GMutex lock;
-  GPtrArray *free; /* buffers of `bytes` */
-  gsize bytes;
-} PicturePool;
-
-typedef struct
-{
-  LfChunk chunk;
-  gint refs; /* atomic */
-  PicturePool *pool;
-  guint8 *data;
-  LfSelection selection; /* chunk.selection, where there is one; its arrays are one allocation, */
-  gint64 *frames;        /* which begins here */
-} Chunk;
-
-/* What a probe took of the chunk at work. */
-typedef struct
-{
-  gint layer, head; /* layer -1: there is no probe */
-  gint n_frames, n_past, frame_blocks, q_blocks, count;
-  gint64 *frames; /* (n_frames) */
-  gint32 *list;   /* host (q_blocks, count); downloaded when the queue has been waited for */
-  gboolean taken;
-} Probe;
+#include "streamconfig.h"
 
 struct _LfStream
 {
@@ -54,18 +20,9 @@ struct _LfStream
   gint decode_frames; /* latents decoded at a time */
   LfLayout layout;    /* of pictures */
   guint64 seed;
-  LfPromptSwitch prompt_switch;
-  gint blend_chunks;
   gboolean recache_sink;
 
-  /* text: (text_len, text_dim) f32 in backend memory, rows behind the tokens are zero */
-  float *text_now, *text_from, *text_to;
-  gint tokens_now, tokens_from, tokens_to;
-  gint blend_left; /* chunks until text_to is reached; 0: text_now is set */
-  gboolean text_changed, recache;
-  gboolean blended; /* the chunk at work has had its step of the blend */
-  guint prompt_serial;
-
+  LfConditioning text;
   float *start;       /* backend memory: the first latent, */
   gboolean has_start; /* where the video starts from a picture */
 
@@ -73,281 +30,16 @@ struct _LfStream
   gsize frames_bytes;
   void *memory;
   gsize bytes;
-  PicturePool *pool;
+  LfPicturePool *pool;
 
   guint64 index, first_picture; /* of the chunk at work */
-  Chunk *pending;               /* its latents are made, its pictures not all */
+  LfPooledChunk *pending;       /* its latents are made, its pictures not all */
   gint decoded;                 /* latents of it that are */
-  Probe probe;
+  LfProbe probe;
   LfStats stats;
 };
 
-/* ---------------------------------------------------------------- pictures */
-
-static PicturePool *
-picture_pool_new (LfModel *model, gboolean on_device, gsize bytes)
-{
-  PicturePool *pool = g_new0 (PicturePool, 1);
-
-  pool->refs = 1;
-  pool->model = lf_model_ref (model);
-  pool->on_device = on_device;
-  pool->bytes = bytes;
-  pool->free = g_ptr_array_new ();
-  g_mutex_init (&pool->lock);
-  return pool;
-}
-
-static void
-picture_pool_unref (PicturePool *pool)
-{
-  LfBackend *be = pool->model->decoder_backend;
-  guint i;
-
-  if (!g_atomic_int_dec_and_test (&pool->refs))
-    return;
-  for (i = 0; i < pool->free->len; i++) {
-    if (pool->on_device)
-      be->ops->free (be, g_ptr_array_index (pool->free, i));
-    else
-      be->ops->host_free (be, g_ptr_array_index (pool->free, i));
-  }
-  g_ptr_array_unref (pool->free);
-  g_mutex_clear (&pool->lock);
-  lf_model_unref (pool->model);
-  g_free (pool);
-}
-
-static Chunk *
-chunk_new (PicturePool *pool, GError **error)
-{
-  LfBackend *be = pool->model->decoder_backend;
-  guint8 *data = NULL;
-  Chunk *c;
-
-  g_mutex_lock (&pool->lock);
-  if (pool->free->len)
-    data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
-  g_mutex_unlock (&pool->lock);
-  if (!data)
-    data = pool->on_device ? be->ops->alloc (be, pool->bytes, error)
-                           : be->ops->host_alloc (be, pool->bytes, error);
-  if (!data)
-    return NULL;
-  c = g_new0 (Chunk, 1);
-  c->refs = 1;
-  c->pool = pool;
-  g_atomic_int_inc (&pool->refs);
-  c->data = data;
-  c->chunk.data = data;
-  c->chunk.on_device = pool->on_device;
-  return c;
-}
-
-LfChunk *
-lf_chunk_ref (LfChunk *chunk)
-{
-  g_atomic_int_inc (&((Chunk *) chunk)->refs);
-  return chunk;
-}
-
-void
-lf_chunk_unref (LfChunk *chunk)
-{
-  Chunk *c = (Chunk *) chunk;
-
-  if (!g_atomic_int_dec_and_test (&c->refs))
-    return;
-  g_mutex_lock (&c->pool->lock);
-  g_ptr_array_add (c->pool->free, c->data);
-  g_mutex_unlock (&c->pool->lock);
-  picture_pool_unref (c->pool);
-  g_free (c->frames);
-  g_free (c);
-}
-
-/* -------------------------------------------------------------------- text */
-
-/* Encodes `prompt` into `embedding`; the number of tokens, or -1 with `error` set. */
-static gint
-encode (
-    LfStream *s, const char *prompt, float *embedding, GCancellable *cancellable, GError **error)
-{
-  LfModel *model = s->model;
-  const LfBackendOps *ops = model->backend->ops;
-  gint text_len = model->config->transformer.text_len;
-  gsize row = (gsize) model->config->transformer.text_dim * sizeof (float);
-  g_autofree gint32 *ids = g_new (gint32, text_len);
-  gint64 start = g_get_monotonic_time ();
-  g_autofree guint8 *zeros = NULL;
-  gint n;
-
-  n = lf_tokenizer_encode (model->tokenizer, prompt, ids, text_len, error);
-  if (n < 0 || !lf_model_encode (model, s->q, ids, n, embedding, cancellable, error))
-    return -1;
-  if (n < text_len) {
-    /* a row of zeros from here, then twice as many by each copy: much less than all from here */
-    guint8 *padding = (guint8 *) embedding + n * row;
-    gsize bytes = (text_len - n) * row, done, part;
-
-    zeros = g_malloc0 (row);
-    ops->upload (s->q, padding, zeros, row);
-    for (done = row; done < bytes; done += part) {
-      part = MIN (done, bytes - done);
-      ops->copy (s->q, padding + done, padding, part);
-    }
-  }
-  ops->mark (s->q, lf_phase_tag (LF_PHASE_TEXT, LF_PASS_NONE));
-  s->stats.text_us += g_get_monotonic_time () - start;
-  return n;
-}
-
-static void
-swap (float **a, float **b)
-{
-  float *t = *a;
-
-  *a = *b;
-  *b = t;
-}
-
-gboolean
-lf_stream_set_prompt (LfStream *s, const char *prompt, GCancellable *cancellable, GError **error)
-{
-  /* text_to is free unless a blend is under way, which then starts anew from where it is */
-  gint tokens = encode (s, prompt ? prompt : "", s->text_to, cancellable, error);
-
-  if (tokens < 0) {
-    /* text_to may be half written: go on with the text as it stands */
-    s->blend_left = 0;
-    return FALSE;
-  }
-  s->prompt_serial++;
-  if (s->prompt_switch == LF_PROMPT_SWITCH_BLEND && s->blend_chunks > 1) {
-    gsize bytes = (gsize) s->model->config->transformer.text_len
-                  * s->model->config->transformer.text_dim * sizeof (float);
-
-    s->model->backend->ops->copy (s->q, s->text_from, s->text_now, bytes);
-    s->tokens_from = s->tokens_now;
-    s->tokens_to = tokens;
-    s->blend_left = s->blend_chunks;
-    s->blended = FALSE;
-  } else {
-    swap (&s->text_now, &s->text_to);
-    s->tokens_now = tokens;
-    s->blend_left = 0;
-    s->text_changed = TRUE;
-    s->recache = s->prompt_switch == LF_PROMPT_SWITCH_RECACHE;
-  }
-  return TRUE;
-}
-
-/* At a chunk boundary: the text of the chunk that comes. */
-static void
-advance_text (LfStream *s)
-{
-  gsize count =
-      (gsize) s->model->config->transformer.text_len * s->model->config->transformer.text_dim;
-
-  if (s->blend_left && !s->blended) {
-    s->blend_left--;
-    s->model->backend->ops->lerp (s->q, s->text_now, s->text_from, s->text_to,
-        1 - (float) s->blend_left / s->blend_chunks, count);
-    s->tokens_now = s->blend_left ? MAX (s->tokens_from, s->tokens_to) : s->tokens_to;
-    s->text_changed = s->blended = TRUE;
-  }
-  if (s->text_changed)
-    lf_transformer_set_text (s->state, s->text_now, s->tokens_now);
-  s->text_changed = FALSE;
-}
-
-void
-lf_stream_set_prompt_switch (LfStream *s, LfPromptSwitch prompt_switch)
-{
-  s->prompt_switch = prompt_switch;
-}
-
 /* ----------------------------------------------------------------- opening */
-
-void
-lf_stream_config_init (LfStreamConfig *config, LfModel *model)
-{
-  memset (config, 0, sizeof (*config));
-  config->window = config->sink = -2;
-  config->relative = -1;
-  config->sparse = model->info.sparse;
-  config->blend_chunks = 4;
-}
-
-/* Replaces "the model's" by the model's values. */
-static void
-resolve (LfStreamConfig *config, LfModel *model)
-{
-  if (!config->width)
-    config->width = model->info.width;
-  if (!config->height)
-    config->height = model->info.height;
-  if (config->window == -2)
-    config->window = model->info.window;
-  if (config->sink == -2)
-    config->sink = model->info.sink;
-  if (config->relative < 0)
-    config->relative = model->info.relative;
-  if (config->sparse.block_q <= 0)
-    config->sparse.block_q = 64;
-  if (config->sparse.block_k <= 0)
-    config->sparse.block_k = 64;
-}
-
-static gboolean
-check_size (const char *name, gint value, gint step, GError **error)
-{
-  if (value >= step && value <= MAX_SIZE && value % step == 0)
-    return TRUE;
-  g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-      "%s is %d; choose a multiple of %d up to %d, and let videoscale make other sizes", name,
-      value, step, MAX_SIZE);
-  return FALSE;
-}
-
-static gboolean
-check_format (LfFormat format, LfMatrix matrix, GError **error)
-{
-  if ((guint) format <= LF_FORMAT_NV12 && (guint) matrix <= LF_MATRIX_BT709)
-    return TRUE;
-  g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-      "pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names", format,
-      matrix);
-  return FALSE;
-}
-
-static gboolean
-check (const LfStreamConfig *config, LfModel *model, GError **error)
-{
-  gint chunk = model->info.chunk_frames;
-
-  if (!check_size ("width", config->width, model->info.size_step, error)
-      || !check_size ("height", config->height, model->info.size_step, error)
-      || !lf_sparse_check (&config->sparse, error)
-      || !check_format (config->format, config->matrix, error))
-    return FALSE;
-  if (config->sink < 0)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "sink is %d; choose 0 or more", config->sink);
-  else if (config->window != -1 && config->window < config->sink + chunk)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all",
-        config->window, config->sink, chunk);
-  else if (config->relative && config->window == -1)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "long (relative) mode needs a window; choose at least %d latent frames",
-        config->sink + chunk);
-  else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
-        config->blend_chunks);
-  else
-    return TRUE;
-  return FALSE;
-}
 
 static gboolean
 open_parts (LfStream *s, const LfStreamConfig *config, GError **error)
@@ -382,12 +74,7 @@ open_parts (LfStream *s, const LfStreamConfig *config, GError **error)
 static void
 lay_out (LfStream *s, LfArena *arena)
 {
-  gsize text = (gsize) s->model->config->transformer.text_len
-               * s->model->config->transformer.text_dim * sizeof (float);
-
-  s->text_now = lf_arena_take (arena, text);
-  s->text_from = lf_arena_take (arena, text);
-  s->text_to = lf_arena_take (arena, text);
+  lf_conditioning_lay_out (&s->text, arena);
   if (s->has_start)
     s->start = lf_arena_take (arena, s->state->cache->latent_floats * sizeof (float));
 }
@@ -443,8 +130,8 @@ set_layout (LfStream *s, const LfLayout *layout, gboolean on_device, GError **er
     s->frames_bytes = bytes;
   }
   s->layout = *layout;
-  g_clear_pointer (&s->pool, picture_pool_unref);
-  s->pool = picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
+  g_clear_pointer (&s->pool, lf_picture_pool_unref);
+  s->pool = lf_picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
   return TRUE;
 }
 
@@ -454,7 +141,7 @@ lf_stream_set_format (
 {
   LfLayout layout;
 
-  if (!check_format (format, matrix, error))
+  if (!lf_format_check (format, matrix, error))
     return FALSE;
   if (s->layout.format == format && s->layout.matrix == matrix && s->pool->on_device == !!on_device)
     return TRUE;
@@ -473,6 +160,7 @@ open_queues (LfStream *s, gint threads, GError **error)
   s->decoder_q = s->q && decoder_backend != backend
                      ? decoder_backend->ops->queue_new (decoder_backend, threads, error)
                      : s->q;
+  s->text.q = s->q;
   return s->decoder_q != NULL;
 }
 
@@ -484,15 +172,15 @@ lf_stream_new (
   LfStreamConfig c = *config;
   LfLayout layout;
 
-  resolve (&c, model);
-  if (!lf_model_check (model, error) || !check (&c, model, error))
+  lf_stream_config_resolve (&c, model);
+  if (!lf_model_check (model, error) || !lf_stream_config_check (&c, model, error))
     return NULL;
   s = g_new0 (LfStream, 1);
   s->model = lf_model_ref (model);
   lf_layout_init (&layout, c.format, c.matrix, c.width, c.height);
   s->seed = c.seed;
-  s->blend_chunks = c.blend_chunks;
-  s->probe.layer = -1;
+  s->text.model = model;
+  s->text.blend_chunks = c.blend_chunks;
   s->recache_sink = c.recache_sink;
   s->has_start = c.start_picture != NULL;
   if (!open_queues (s, c.threads, error) || !open_parts (s, &c, error) || !open_memory (s, error)
@@ -501,8 +189,8 @@ lf_stream_new (
       || !take_start (s, &c, cancellable, error)
       || !lf_stream_set_prompt (s, c.prompt, cancellable, error))
     return NULL;
-  s->prompt_serial = 0;
-  s->prompt_switch = c.prompt_switch;
+  s->text.serial = 0;
+  s->text.prompt_switch = c.prompt_switch;
   if (!model->backend->ops->wait (s->q, error))
     return NULL;
   lf_stream_get_stats (s, &s->stats);
@@ -525,14 +213,26 @@ lf_stream_free (LfStream *s)
     s->model->decoder_backend->ops->queue_free (s->decoder_q);
   if (s->q)
     s->model->backend->ops->queue_free (s->q);
-  /* nothing downloads into it any more */
-  g_free (s->probe.frames);
-  g_free (s->probe.list);
+  lf_probe_clear (&s->probe);
   if (s->pending)
     lf_chunk_unref (&s->pending->chunk);
-  g_clear_pointer (&s->pool, picture_pool_unref);
+  g_clear_pointer (&s->pool, lf_picture_pool_unref);
   lf_model_unref (s->model);
   g_free (s);
+}
+
+/* ------------------------------------------------------- changes in mid-stream */
+
+gboolean
+lf_stream_set_prompt (LfStream *s, const char *prompt, GCancellable *cancellable, GError **error)
+{
+  return lf_conditioning_set_prompt (&s->text, prompt, cancellable, error);
+}
+
+void
+lf_stream_set_prompt_switch (LfStream *s, LfPromptSwitch prompt_switch)
+{
+  s->text.prompt_switch = prompt_switch;
 }
 
 gboolean
@@ -555,54 +255,9 @@ lf_stream_restart (LfStream *s, guint64 seed)
   s->index = s->first_picture = 0;
   if (s->pending)
     lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
-  s->recache = FALSE;
+  s->text.recache = FALSE;
   lf_cache_reset (s->state->cache);
   lf_decoder_state_reset (s->decoder, s->decoder_q);
-}
-
-/* ------------------------------------------------------------------- probe */
-
-/* Queues the download of what the probe is about: the backend's list serves the next layer, too. */
-static void
-take_selection (gpointer user_data, gint step, gint layer, const LfSelectBlocks *a)
-{
-  LfStream *s = user_data;
-  Probe *p = &s->probe;
-  gsize blocks = (gsize) a->q_blocks * a->count;
-
-  if (layer != p->layer || step != s->model->config->n_steps - 1)
-    return;
-  p->n_past = a->past;
-  p->n_frames = a->past + a->frames;
-  p->frame_blocks = a->frame_blocks;
-  p->q_blocks = a->q_blocks;
-  p->count = a->count;
-  p->frames = g_renew (gint64, p->frames, p->n_frames);
-  memcpy (p->frames, s->state->cache->frame, p->n_frames * sizeof (gint64));
-  p->list = g_renew (gint32, p->list, blocks);
-  s->model->backend->ops->download (
-      s->q, p->list, a->list + p->head * blocks, blocks * sizeof (gint32));
-  p->taken = TRUE;
-}
-
-/* Gives the chunk what was taken. */
-static void
-hand_out_selection (Probe *p, Chunk *c)
-{
-  gsize i, blocks = (gsize) p->q_blocks * p->count;
-  float *shares;
-
-  if (!p->taken)
-    return;
-  c->frames = g_malloc0 (p->n_frames * (sizeof (gint64) + sizeof (float)));
-  memcpy (c->frames, p->frames, p->n_frames * sizeof (gint64));
-  shares = (float *) (c->frames + p->n_frames);
-  for (i = 0; i < blocks; i++)
-    shares[p->list[i] / p->frame_blocks]++;
-  for (i = 0; i < (gsize) p->n_frames; i++)
-    shares[i] /= (float) p->frame_blocks * p->q_blocks;
-  c->selection = (LfSelection){p->layer, p->head, p->n_frames, p->n_past, c->frames, shares};
-  c->chunk.selection = &c->selection;
 }
 
 gboolean
@@ -618,10 +273,7 @@ lf_stream_set_probe (LfStream *s, gint layer, gint head, GError **error)
         layer, head, info->layers - 1, info->heads - 1);
     return FALSE;
   }
-  s->probe.layer = MAX (layer, -1);
-  s->probe.head = head;
-  s->state->trace = layer < 0 ? NULL : take_selection;
-  s->state->trace_data = s;
+  lf_probe_attach (&s->probe, s->state, layer, head);
   return TRUE;
 }
 
@@ -665,8 +317,8 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   LfChunk *chunk;
 
   ops->mark (s->q, LF_NO_TAG);
-  s->probe.taken = FALSE;
-  advance_text (s);
+  lf_probe_begin (&s->probe);
+  lf_conditioning_begin_chunk (&s->text, state);
   if ((given && !give_start (s, cancellable, error))
       || (frames > given && !lf_transformer_begin (state, frames - given, error)))
     return FALSE;
@@ -675,14 +327,14 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (state->sparse.enabled)
     state->sparsity = lf_chunk_sparsity (s->index, frames, state->sparse.total_frames,
         state->sparse.target, state->sparse.base, state->cache->window);
-  if ((s->recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
+  if ((s->text.recache && !lf_transformer_recache (state, s->recache_sink, cancellable))
       || (frames > given && !lf_sampler_chunk (s->sampler, given, philox_noise, s, cancellable)))
     return ops->wait (s->q, error) && cancelled (error);
-  s->recache = s->blended = FALSE;
+  lf_conditioning_end_chunk (&s->text);
   if (!ops->wait (s->q, error))
     return FALSE;
 
-  s->pending = chunk_new (s->pool, error);
+  s->pending = lf_picture_pool_take (s->pool, error);
   if (!s->pending)
     return FALSE;
   s->decoded = 0;
@@ -691,9 +343,9 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   chunk->first_picture = s->first_picture;
   chunk->layout = s->layout;
   chunk->seed = s->seed;
-  chunk->prompt_serial = s->prompt_serial;
+  chunk->prompt_serial = s->text.serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
-  hand_out_selection (&s->probe, s->pending);
+  lf_probe_hand_out (&s->probe, s->pending);
   chunk->generate_us = g_get_monotonic_time () - start;
   return TRUE;
 }
@@ -791,7 +443,8 @@ lf_stream_get_stats (LfStream *s, LfStats *stats)
   gsize histories, scratch;
 
   lf_decoder_state_get_bytes (s->decoder, &histories, &scratch);
-  s->stats.prompt_serial = s->prompt_serial;
+  s->stats.prompt_serial = s->text.serial;
+  s->stats.text_us = s->text.encoding_us;
   s->stats.weights_bytes = lf_model_get_bytes (s->model);
   s->stats.state_bytes = s->state->cache->bytes + histories;
   s->stats.scratch_bytes =

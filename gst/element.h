@@ -77,8 +77,12 @@ struct _LightforceSrc
 /* There is no chunk yet. */
 #define LF_SRC_FLOW_EMPTY GST_FLOW_CUSTOM_SUCCESS
 
-/* lightforcesrc.c: makes `item` the chunk that has the next picture; `wait`: waits for it. */
+/* frames.c: makes `item` the chunk that has the next picture; `wait`: waits for it. EOS: the
+ * generator failed, and an error is posted. */
 GstFlowReturn lf_src_find_chunk (LightforceSrc *self, gboolean wait);
+/* The next frame: with the next picture, which is in `item`, or where `repeat` with the latest one
+ * again. EOS: it cannot be made, and an error is posted. */
+GstFlowReturn lf_src_make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame);
 
 /* release.c: live, chooses the next frame and waits until it is due. `repeat`: it shows the latest
  * picture again; else `item` has its picture. */

@@ -14,6 +14,7 @@ struct _LfFrameQueue
   guint64 next_picture; /* of the next item to come in */
   guint64 next_made;    /* behind the latest item that went out, by the generator's count */
   gboolean flushing, closed;
+  gboolean waiting; /* the consumer, for an item */
   GError *error;
 };
 
@@ -88,8 +89,10 @@ lf_frame_queue_pop (LfFrameQueue *queue, gboolean wait, LfFrameItem **item, GErr
 
   *item = NULL;
   g_mutex_lock (&queue->lock);
+  queue->waiting = wait;
   while (wait && !queue->flushing && queue->queue.length == 0 && queue->error == NULL)
     g_cond_wait (&queue->items, &queue->lock);
+  queue->waiting = FALSE;
   if (queue->flushing) {
     result = LF_FRAME_QUEUE_FLUSHING;
   } else if (queue->queue.length > 0) {
@@ -161,6 +164,17 @@ lf_frame_queue_get_next_picture (LfFrameQueue *queue)
   picture = queue->next_picture;
   g_mutex_unlock (&queue->lock);
   return picture;
+}
+
+gboolean
+lf_frame_queue_is_awaited (LfFrameQueue *queue)
+{
+  gboolean awaited;
+
+  g_mutex_lock (&queue->lock);
+  awaited = queue->waiting && !queue->flushing && queue->queue.length == 0 && queue->error == NULL;
+  g_mutex_unlock (&queue->lock);
+  return awaited;
 }
 
 void

@@ -67,6 +67,8 @@ guint64 lf_frame_queue_get_next_picture (LfFrameQueue *queue);
 /* Refuses items from now on and wakes the producer. */
 void lf_frame_queue_close (LfFrameQueue *queue);
 guint lf_frame_queue_get_level (LfFrameQueue *queue);
+/* Whether the consumer waits for an item and only the producer can end that. */
+gboolean lf_frame_queue_is_awaited (LfFrameQueue *queue);
 
 G_END_DECLS
 #endif

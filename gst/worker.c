@@ -521,6 +521,12 @@ lf_src_worker_get_level (LfSrcWorker *worker)
   return lf_frame_queue_get_level (worker->queue);
 }
 
+gboolean
+lf_src_worker_is_awaited (LfSrcWorker *worker)
+{
+  return lf_frame_queue_is_awaited (worker->queue);
+}
+
 void
 lf_src_worker_set_flushing (LfSrcWorker *worker, gboolean flushing)
 {

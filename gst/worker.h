@@ -68,6 +68,8 @@ LfFrameQueueResult lf_src_worker_pop (
 /* Waits for `level` finished chunks, or as many as the queue holds. FALSE: flushing. */
 gboolean lf_src_worker_prebuffer (LfSrcWorker *worker, guint level);
 guint lf_src_worker_get_level (LfSrcWorker *worker);
+/* Whether somebody waits for the next chunk and it is not there. */
+gboolean lf_src_worker_is_awaited (LfSrcWorker *worker);
 /* Interrupts the waits above and keeps them from waiting, until called with FALSE. */
 void lf_src_worker_set_flushing (LfSrcWorker *worker, gboolean flushing);
 

@@ -391,7 +391,6 @@ GST_START_TEST (test_change_policy)
   sim = sim_new ("repeat", 2, 1, "");
   sim_run_frames (sim, 40);
   fail_unless (sim_stat (sim, "repeated") > 0);
-  sim->repeats = FALSE;
   gst_util_set_object_arg (G_OBJECT (sim->rig->src), "late-policy", "resync");
   sim_run_frames (sim, 80);
   gst_util_set_object_arg (G_OBJECT (sim->rig->src), "late-policy", "drop");
@@ -466,6 +465,18 @@ GST_START_TEST (test_pause_in_a_stall)
 }
 GST_END_TEST;
 
+/* Waits until a frame is held up at `pad`, which a probe blocks. */
+static void
+wait_for_block (GstPad *pad)
+{
+  gint64 end = g_get_monotonic_time () + LONG;
+
+  while (!gst_pad_is_blocking (pad)) {
+    fail_unless (g_get_monotonic_time () < end, "no frame comes to the block");
+    g_usleep (MS);
+  }
+}
+
 /* Downstream that holds the element up gets the frame of the present time and nothing twice. */
 GST_START_TEST (test_slow_downstream)
 {
@@ -478,7 +489,7 @@ GST_START_TEST (test_slow_downstream)
   probe = gst_pad_add_probe (
       pad, GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER, NULL, NULL, NULL);
   rig_set_state (rig, GST_STATE_PLAYING);
-  g_usleep (30 * MS);
+  wait_for_block (pad);
   gst_test_clock_set_time (clock, 105 * GST_MSECOND);
   gst_pad_remove_probe (pad, probe);
   rig_wait_frames (rig, 2);

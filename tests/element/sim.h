@@ -19,7 +19,6 @@ typedef struct
   Rig *rig;
   GstTestClock *clock;
   guint depth, prebuffer;
-  gboolean repeats;              /* a frame that is due goes out, whatever there is */
   gint first_pictures, pictures; /* in a chunk */
   guint64 seed;                  /* of the present video, */
   guint64 old_chunks;            /* and chunks that were made before it */
