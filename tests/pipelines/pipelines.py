@@ -16,7 +16,7 @@ SCRIPTS = ['record.sh', 'play.sh', 'srt.sh', 'udp-ts.sh', 'rtmp.sh', 'hls.sh']
 
 def test_shellcheck(folder):
     scripts = [PIPELINES / name for name in SCRIPTS + ['common.sh']]
-    for path in [rig.SOURCE / 'tools', rig.SOURCE / 'tests', rig.SOURCE / '.ci']:
+    for path in [rig.SOURCE / name for name in ('tools', 'tests', '.ci', 'bench', 'docs')]:
         scripts += [p for p in path.iterdir() if p.is_file() and p.read_bytes().startswith(b'#!/bin/sh')]
     run('shellcheck', '-x', *scripts)
 
