@@ -460,7 +460,8 @@ def main():
                   device=torch.cuda.get_device_name() if a.device.startswith("cuda") else "CPU", files=[])
     first, files = None, a.files[:2]
     streams = prompts[:a.streams]
-    long = [Beside(drift, f, a.device, a.sparsity, streams, a.seconds, a.seed + 7) if streams else None for f in files]
+    beside = "cuda:1" if a.device == "cuda" and torch.cuda.device_count() > 1 else a.device
+    long = [Beside(drift, f, beside, a.sparsity, streams, a.seconds, a.seed + 7) if streams else None for f in files]
     for i, path in enumerate(files):
         figures, dense = measured(a, path, scenes, prompts, eye, first, long[i])
         first = first or dense
