@@ -31,6 +31,7 @@ typedef struct
   gint warm, warm_videos; /* first ones that do not count; -1: chosen by what follows */
   gint threads;
   gint64 seed;
+  gboolean version; /* only this is asked for */
 } BenchOptions;
 
 /* FALSE with `error` set where an option is wrong. */

@@ -26,8 +26,9 @@ main (int argc, char **argv)
   int status = 0;
 
   setvbuf (stdout, NULL, _IOLBF, 0);
-  if (bench_options_parse (&options, &argc, &argv, &error)
-      && bench_measure (&result, &options, &error)) {
+  if (bench_options_parse (&options, &argc, &argv, &error) && options.version) {
+    printf ("lightforce-bench %s\n", lf_version ());
+  } else if (!error && bench_measure (&result, &options, &error)) {
     bench_print (&result);
     if (options.json)
       bench_write_json (&result, &error);

@@ -198,6 +198,7 @@ bench_options_parse (BenchOptions *o, int *argc, char ***argv, GError **error)
       {"json", 0, 0, G_OPTION_ARG_FILENAME, &o->json, "write the figures here too", "FILE"},
       {"trace", 0, 0, G_OPTION_ARG_FILENAME, &o->trace,
           "record what the GPU does in one more video", "FILE"},
+      {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version and exit", NULL},
       G_OPTION_ENTRY_NULL,
   };
 

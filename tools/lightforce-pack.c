@@ -297,6 +297,7 @@ main (int argc, char **argv)
   g_autoptr (GError) error = NULL;
   g_autoptr (LfModelFiles) files = NULL;
   LfModelOptions options = {0};
+  gboolean show_version = FALSE;
   LfDType dtype;
   GOptionEntry entries[] = {
       {"dtype", 0, 0, G_OPTION_ARG_STRING, &dtype_name, "bf16 (default), fp16 or fp32", "TYPE"},
@@ -305,6 +306,7 @@ main (int argc, char **argv)
       {"text-encoder", 0, 0, G_OPTION_ARG_FILENAME, &text_encoder, "the same", "FILE"},
       {"tokenizer", 0, 0, G_OPTION_ARG_FILENAME, &tokenizer, "the same", "FILE"},
       {"decoder", 0, 0, G_OPTION_ARG_FILENAME, &decoder, "the same", "FILE"},
+      {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, "print the version and exit", NULL},
       G_OPTION_ENTRY_NULL,
   };
 
@@ -314,6 +316,10 @@ main (int argc, char **argv)
   if (!g_option_context_parse (context, &argc, &argv, &error) || !choose_dtype (&dtype, &error)) {
     fprintf (stderr, "lightforce-pack: %s\n", error->message);
     return 2;
+  }
+  if (show_version) {
+    printf ("lightforce-pack %s\n", lf_version ());
+    return 0;
   }
   if (argc != 3) {
     fprintf (stderr, "lightforce-pack: name a model and the file to write\n");
