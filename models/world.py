@@ -8,6 +8,7 @@ stationary: no stream ever ends.
 It is made for a codec that turns 8x8 pixels of 4 pictures into one latent and for a
 model that remembers 6 latent frames.  Things move by whole latents in a latent frame
 (STRIDE), their cycles last whole latent frames, phases begin at 0 with the stream,
+what a moving camera passes goes a whole or half a latent, or is too far away to move,
 and what leaves on one side enters on the other at the same moment.
 
 Units: half the picture height; x in [-1.6, 1.6], y in [-1, 1] downwards.
@@ -145,7 +146,7 @@ def sky(v):
 def stars(canvas, v):
     """One star in each cell of a lattice."""
     size = 0.17
-    x, y = (v.x + v.pan * 0.1) / size, (v.y + 1) / size
+    x, y = v.x / size, (v.y + 1) / size
     i, j = x.floor(), y.floor()
     a, b = noise(i, j), noise(i + 7, j + 3)
     d = (x - i - 0.2 - 0.6 * a) ** 2 + (y - j - 0.2 - 0.6 * b) ** 2
@@ -157,21 +158,19 @@ def stars(canvas, v):
 
 
 def clouds(canvas, v):
-    """Heaps of sine noise with flat bases, lit from above, drifting with the wind."""
-    x = v.scroll(0.25) + v.s.code(CLOUD) * 3.14 + 0.05 * v.t
-    y = (v.y - v.horizon + 0.62) * 3.2
-
-    def density(y):
-        d = torch.sin(x * 2.0 + 0.7) * torch.sin(x * 0.9 + y * 0.6) + 0.45 * torch.sin(x * 5.1 + y * 1.7)
-        return d + 0.22 * torch.sin(x * 11.0 - y * 4.0) - y * y * 0.55
-
-    d = density(y)
-    alpha = smooth(0.0, 0.45, d)
-    shade = (0.72 + 0.5 * (d - density(y - 0.45))).clamp(0.55, 1.0)
-    base = torch.lerp(v.light.clamp(min=0.12) * 1.02, v.low, 0.3)
-    base = torch.lerp(base, table(GREY, v.s.time), 0.5 * v.wet)
-    colour = (base * shade[:, :, None]).clamp(0, 1)
-    return over(canvas, colour, alpha * 0.92)
+    """One heap of round puffs on a flat base in most cells of a row, lit from above; the wind takes them
+    half a latent in a latent frame."""
+    size = 8 * LATENT
+    x = v.x + STRIDE / 2 * v.t + (v.s.code(CLOUD) * 64).floor() * LATENT
+    i = (x / size).floor()
+    a, b, c = (noise(i, j, 8.0) for j in (1.0, 5.0, 3.0))
+    dx, up = x - (i + 0.5) * size, v.horizon - LATENT * (4 + (4 * a).floor()) - v.y
+    puffs = ((-0.20, 0.02, 0.09 + 0.03 * b), (-0.04, 0.08, 0.12 + 0.04 * a), (0.12, 0.05, 0.13), (0.24, 0.01, 0.08))
+    d = torch.stack([((dx - px) ** 2 + (up - py) ** 2).sqrt() - r for px, py, r in puffs]).amin(0)
+    alpha = edge(torch.maximum(d, -up), v.pixel * 3) * (c > 0.2)
+    light = torch.lerp(v.light, torch.ones_like(v.light), 0.25)
+    shade = (0.72 + 1.6 * up).clamp(0.72, 1.0)
+    return over(canvas, (light * shade[:, :, None]).clamp(0, 1), alpha)
 
 
 # ------------------------------------------------------------------- landscapes
@@ -198,14 +197,14 @@ def waves(x, parts):
 def hills(canvas, v):
     far, near = v.s.code(FAR) * 6.283, v.s.code(NEAR) * 6.283
     layers = (
-        (0.35, -0.10, ((.13, 1.3, far), (.06, 2.9, far * 2)), (.46, .66, .52), (.34, .53, .47), 0.45),
-        (0.60, 0.06, ((.11, 1.7, near), (.05, 3.7, near * 2 + 1)), (.45, .70, .32), (.27, .50, .26), 0.18),
-        (1.00, 0.30, ((.05, 1.1, near + 2), (.02, 2.7, far)), (.50, .76, .30), (.30, .58, .22), 0.0))
+        (0.0, -0.10, ((.13, 1.3, far), (.06, 2.9, far * 2)), (.46, .66, .52), (.34, .53, .47), 0.45),
+        (0.5, 0.06, ((.11, 1.7, near), (.05, 3.7, near * 2 + 1)), (.45, .70, .32), (.27, .50, .26), 0.18),
+        (1.0, 0.30, ((.05, 1.1, near + 2), (.02, 2.7, far)), (.50, .76, .30), (.30, .58, .22), 0.0))
     for depth, base, parts, lit, dark, haze in layers:
         x = v.scroll(depth)
         y, slope = waves(x, parts)
         canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.9)
-        if depth == 0.6:
+        if depth == 0.5:
             canvas = trees(canvas, v, x, v.horizon + base, parts, round_top=True)
     return canvas
 
@@ -258,16 +257,16 @@ def sea(canvas, v):
 
 def desert(canvas, v):
     far, near = v.s.code(FAR) * 6.283, v.s.code(NEAR) * 6.283
-    layers = ((0.35, -0.02, .10, 1.9, far, (.93, .76, .52), (.76, .56, .40), 0.35),
-              (0.60, 0.14, .12, 1.4, near, (.95, .75, .44), (.72, .48, .30), 0.12),
-              (1.00, 0.36, .06, 1.0, near + 2, (.96, .78, .48), (.80, .58, .34), 0.0))
+    layers = ((0.0, -0.02, .10, 1.9, far, (.93, .76, .52), (.76, .56, .40), 0.35),
+              (0.5, 0.14, .12, 1.4, near, (.95, .75, .44), (.72, .48, .30), 0.12),
+              (1.0, 0.36, .06, 1.0, near + 2, (.96, .78, .48), (.80, .58, .34), 0.0))
     for depth, base, amp, f, p, lit, dark, haze in layers:
         x = v.scroll(depth)
         a = f * x + p
         # A dune leans: its phase runs ahead of itself.
         y, slope = amp * torch.sin(a + 0.7 * torch.sin(a)), amp * f * torch.cos(a + 0.7 * torch.sin(a)) * 2
         canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.5)
-        if depth == 0.6:
+        if depth == 0.5:
             canvas = cacti(canvas, v, x)
     below = (v.y - v.horizon - 0.3).clamp(min=0)
     ripple = torch.sin(60 * below / (0.35 + below) + 3 * torch.sin(v.scroll(1.0) * 2 + near))
@@ -294,13 +293,13 @@ def triangle(x):
 
 def snow(canvas, v):
     far, near = v.s.code(FAR), v.s.code(NEAR) * 6.283
-    for depth, base, amp, f, haze in ((0.25, -0.08, .20, .42, 0.42), (0.45, 0.04, .17, .60, 0.15)):
-        x = v.scroll(depth) * f + far * (1 + depth)
+    for shift, base, amp, f, haze in ((1.25, -0.08, .20, .42, 0.42), (1.45, 0.04, .17, .60, 0.15)):
+        x = v.x * f + far * shift
         y = amp * (triangle(x) + 0.45 * triangle(x * 2.3 + 0.2))
         slope = torch.where(fract(x) < 0.5, 1.0, -1.0) * torch.ones_like(y)
         top = v.horizon + base - y
         canvas = ridge(canvas, v, top, slope, colour3(.97, .98, 1.), colour3(.60, .70, .86), haze, 0.35)
-    x = v.scroll(0.7)
+    x = v.scroll(0.5)
     parts = ((.05, 1.5, near), (.02, 3.1, near * 2))
     y, slope = waves(x, parts)
     canvas = ridge(canvas, v, v.horizon + 0.16 - y, slope, colour3(.95, .97, 1.), colour3(.78, .84, .95), 0.1, 0.3)
@@ -314,7 +313,7 @@ def city(canvas, v):
     dark = (v.s.time.view(-1, 1, 1, 1) >= 2).float()
     u = LATENT
     for depth, cell, low, high, body, haze, seed in (
-            (0.25, 3 * u, 5, 4, (.56, .62, .72), 0.45, 2.0), (0.5, 5 * u, 3, 5, (.46, .44, .50), 0.08, 6.0)):
+            (0.0, 3 * u, 5, 4, (.56, .62, .72), 0.45, 2.0), (0.5, 5 * u, 3, 5, (.46, .44, .50), 0.08, 6.0)):
         near = seed == 6.0
         x = v.scroll(depth) + (v.s.code(NEAR if near else FAR) * 8).floor() * u
         k = (x / cell).floor()
