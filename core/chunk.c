@@ -4,8 +4,17 @@
  */
 #include "chunk.h"
 
+static guint8 *
+allocate (LfPicturePool *pool, GError **error)
+{
+  LfBackend *be = pool->model->decoder_backend;
+
+  return pool->on_device ? be->ops->alloc (be, pool->bytes, error)
+                         : be->ops->host_alloc (be, pool->bytes, error);
+}
+
 LfPicturePool *
-lf_picture_pool_new (LfModel *model, gboolean on_device, gsize bytes)
+lf_picture_pool_new (LfModel *model, gboolean on_device, gsize bytes, guint ready)
 {
   LfPicturePool *pool = g_new0 (LfPicturePool, 1);
 
@@ -15,6 +24,13 @@ lf_picture_pool_new (LfModel *model, gboolean on_device, gsize bytes)
   pool->bytes = bytes;
   pool->free = g_ptr_array_new ();
   g_mutex_init (&pool->lock);
+  while (pool->free->len < ready) {
+    guint8 *data = allocate (pool, NULL);
+
+    if (!data)
+      break;
+    g_ptr_array_add (pool->free, data);
+  }
   return pool;
 }
 
@@ -41,7 +57,6 @@ lf_picture_pool_unref (LfPicturePool *pool)
 LfPooledChunk *
 lf_picture_pool_take (LfPicturePool *pool, GError **error)
 {
-  LfBackend *be = pool->model->decoder_backend;
   guint8 *data = NULL;
   LfPooledChunk *c;
 
@@ -50,8 +65,7 @@ lf_picture_pool_take (LfPicturePool *pool, GError **error)
     data = g_ptr_array_steal_index_fast (pool->free, pool->free->len - 1);
   g_mutex_unlock (&pool->lock);
   if (!data)
-    data = pool->on_device ? be->ops->alloc (be, pool->bytes, error)
-                           : be->ops->host_alloc (be, pool->bytes, error);
+    data = allocate (pool, error);
   if (!data)
     return NULL;
   c = g_new0 (LfPooledChunk, 1);

@@ -32,8 +32,9 @@ typedef struct
 } LfPooledChunk;
 
 /* For chunks whose pictures take up to `bytes`, in the memory of the decoder's backend where
- * `on_device`, else in host memory that it reaches at full speed. */
-LfPicturePool *lf_picture_pool_new (LfModel *model, gboolean on_device, gsize bytes);
+ * `on_device`, else in host memory that it reaches at full speed. That of `ready` chunks is taken now,
+ * if it is there: to lock pages for a GPU takes milliseconds, which would come between chunks. */
+LfPicturePool *lf_picture_pool_new (LfModel *model, gboolean on_device, gsize bytes, guint ready);
 void lf_picture_pool_unref (LfPicturePool *pool);
 
 /* A chunk without pictures, for lf_chunk_unref; NULL with `error` set: there is no memory. */

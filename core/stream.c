@@ -131,7 +131,9 @@ set_layout (LfStream *s, const LfLayout *layout, gboolean on_device, GError **er
   }
   s->layout = *layout;
   g_clear_pointer (&s->pool, lf_picture_pool_unref);
-  s->pool = lf_picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures);
+  /* one is made while its user has the other */
+  s->pool =
+      lf_picture_pool_new (s->model, on_device, layout->size * s->model->info.chunk_pictures, 2);
   return TRUE;
 }
 
