@@ -261,6 +261,11 @@ typedef struct
 /* Makes the next chunk. NULL with `error` set on failure; after a cancelled call the
  * stream can go on: the same chunk is made again. */
 LF_API LfChunk *lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error);
+/* Does what the next call of lf_stream_next would begin with: one more pass over the latest chunk, by
+ * which later ones remember it. For a moment in which nothing waits for a chunk; if it has been done,
+ * or there is no chunk, it returns at once. FALSE with `error` set on failure; after a cancelled call
+ * the stream can go on. */
+LF_API gboolean lf_stream_settle (LfStream *stream, GCancellable *cancellable, GError **error);
 LF_API LfChunk *lf_chunk_ref (LfChunk *chunk);
 LF_API void lf_chunk_unref (LfChunk *chunk);
 

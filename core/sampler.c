@@ -67,25 +67,6 @@ lf_sampler_free (LfSampler *sampler)
   g_free (sampler);
 }
 
-/* The clean pass that writes the cache, and the commit. */
-static gboolean
-commit (LfSampler *sampler, const float *clean, GCancellable *cancellable)
-{
-  LfTransformerState *state = sampler->state;
-  LfCache *cache = state->cache;
-  const LfBackendOps *ops = cache->backend->ops;
-  gint j;
-
-  if (!lf_transformer_forward (state, clean, sampler->n_steps, NULL, cancellable))
-    return FALSE;
-  for (j = 0; j < cache->current; j++)
-    ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
-        clean + j * cache->latent_floats, cache->latent_floats * sizeof (float));
-  ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, sampler->n_steps));
-  lf_cache_commit (cache);
-  return TRUE;
-}
-
 gboolean
 lf_sampler_chunk (LfSampler *sampler, gint given, LfNoiseFunc noise, gpointer user_data,
     GCancellable *cancellable)
@@ -97,6 +78,7 @@ lf_sampler_chunk (LfSampler *sampler, gint given, LfNoiseFunc noise, gpointer us
   float *clean = sampler->clean + given * cache->latent_floats;
   gint j;
 
+  sampler->made = NULL;
   noise (user_data, 0, sampler->x, count);
   for (j = 0; j < sampler->n_steps; j++) {
     if (!lf_transformer_forward (state, sampler->x, j, sampler->flow, cancellable))
@@ -108,7 +90,29 @@ lf_sampler_chunk (LfSampler *sampler, gint given, LfNoiseFunc noise, gpointer us
     }
     ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, j));
   }
-  return commit (sampler, clean, cancellable);
+  sampler->made = clean;
+  return TRUE;
+}
+
+gboolean
+lf_sampler_commit (LfSampler *sampler, GCancellable *cancellable)
+{
+  LfTransformerState *state = sampler->state;
+  LfCache *cache = state->cache;
+  const LfBackendOps *ops = cache->backend->ops;
+  gint j;
+
+  if (!sampler->made)
+    return TRUE;
+  if (!lf_transformer_forward (state, sampler->made, sampler->n_steps, NULL, cancellable))
+    return FALSE;
+  for (j = 0; j < cache->current; j++)
+    ops->copy (state->q, cache->latents + lf_cache_current_slots (cache)[j] * cache->latent_floats,
+        sampler->made + j * cache->latent_floats, cache->latent_floats * sizeof (float));
+  ops->mark (state->q, lf_phase_tag (LF_PHASE_REST, sampler->n_steps));
+  lf_cache_commit (cache);
+  sampler->made = NULL;
+  return TRUE;
 }
 
 gboolean
@@ -118,5 +122,9 @@ lf_sampler_give (LfSampler *sampler, const float *latents, GCancellable *cancell
 
   cache->backend->ops->copy (sampler->state->q, sampler->clean, latents,
       cache->current * cache->latent_floats * sizeof (float));
-  return commit (sampler, sampler->clean, cancellable);
+  sampler->made = sampler->clean;
+  if (lf_sampler_commit (sampler, cancellable))
+    return TRUE;
+  sampler->made = NULL; /* they are given again */
+  return FALSE;
 }

@@ -21,6 +21,7 @@ struct _LfStream
   LfLayout layout;    /* of pictures */
   guint64 seed;
   gboolean recache_sink;
+  LfSparse sparse; /* of the next chunk: the state has the latest one's until that is committed */
 
   LfConditioning text;
   float *start;       /* backend memory: the first latent, */
@@ -193,6 +194,7 @@ lf_stream_new (
     return NULL;
   s->text.serial = 0;
   s->text.prompt_switch = c.prompt_switch;
+  s->sparse = s->state->sparse;
   if (!model->backend->ops->wait (s->q, error))
     return NULL;
   lf_stream_get_stats (s, &s->stats);
@@ -242,11 +244,11 @@ lf_stream_set_sparse (LfStream *s, const LfSparse *sparse, GError **error)
 {
   LfSparse next = *sparse;
 
-  next.block_q = s->state->sparse.block_q;
-  next.block_k = s->state->sparse.block_k;
+  next.block_q = s->sparse.block_q;
+  next.block_k = s->sparse.block_k;
   if (!lf_sparse_check (&next, error))
     return FALSE;
-  s->state->sparse = next;
+  s->sparse = next;
   return TRUE;
 }
 
@@ -258,6 +260,7 @@ lf_stream_restart (LfStream *s, guint64 seed)
   if (s->pending)
     lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
   s->text.recache = FALSE;
+  s->sampler->made = NULL;
   lf_cache_reset (s->state->cache);
   lf_decoder_state_reset (s->decoder, s->decoder_q);
 }
@@ -296,6 +299,27 @@ cancelled (GError **error)
   return FALSE;
 }
 
+/* The clean pass of the latest chunk, with what that one was made with. */
+static gboolean
+commit (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  return lf_sampler_commit (s->sampler, cancellable)
+         || (s->model->backend->ops->wait (s->q, error) && cancelled (error));
+}
+
+gboolean
+lf_stream_settle (LfStream *s, GCancellable *cancellable, GError **error)
+{
+  gint64 start = g_get_monotonic_time ();
+
+  if (!s->sampler->made)
+    return TRUE;
+  if (!commit (s, cancellable, error) || !s->model->backend->ops->wait (s->q, error))
+    return FALSE;
+  s->stats.generate_us += g_get_monotonic_time () - start;
+  return TRUE;
+}
+
 /* The picture's latent goes into the cache as a clean past of one frame, as every chunk of models
  * with chunks of one frame does; the rest of the first chunk is made after it. */
 static gboolean
@@ -319,6 +343,9 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   LfChunk *chunk;
 
   ops->mark (s->q, LF_NO_TAG);
+  if (!commit (s, cancellable, error))
+    return FALSE;
+  state->sparse = s->sparse;
   lf_probe_begin (&s->probe);
   lf_conditioning_begin_chunk (&s->text, state);
   if ((given && !give_start (s, cancellable, error))
@@ -333,12 +360,10 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
       || (frames > given && !lf_sampler_chunk (s->sampler, given, philox_noise, s, cancellable)))
     return ops->wait (s->q, error) && cancelled (error);
   lf_conditioning_end_chunk (&s->text);
-  if (!ops->wait (s->q, error))
+  if (!ops->wait (s->q, error) || !(s->pending = lf_picture_pool_take (s->pool, error))) {
+    s->sampler->made = NULL; /* the chunk is made again */
     return FALSE;
-
-  s->pending = lf_picture_pool_take (s->pool, error);
-  if (!s->pending)
-    return FALSE;
+  }
   s->decoded = 0;
   chunk = &s->pending->chunk;
   chunk->index = s->index;

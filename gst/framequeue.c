@@ -72,6 +72,17 @@ lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item)
   return wanted;
 }
 
+gboolean
+lf_frame_queue_has_room (LfFrameQueue *queue)
+{
+  gboolean room;
+
+  g_mutex_lock (&queue->lock);
+  room = queue->queue.length < queue->depth;
+  g_mutex_unlock (&queue->lock);
+  return room;
+}
+
 void
 lf_frame_queue_fail (LfFrameQueue *queue, GError *error)
 {

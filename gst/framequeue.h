@@ -47,6 +47,8 @@ void lf_frame_queue_free (LfFrameQueue *queue);
 /* Producer: waits for room, takes ownership of `item` and numbers its pictures.
  * FALSE: the queue was closed, or drained since `epoch`, and the item is gone. */
 gboolean lf_frame_queue_push (LfFrameQueue *queue, guint epoch, LfFrameItem *item);
+/* Producer: whether an item would be taken without a wait. */
+gboolean lf_frame_queue_has_room (LfFrameQueue *queue);
 /* Producer: no more items will come because of `error`, which is taken over. */
 void lf_frame_queue_fail (LfFrameQueue *queue, GError *error);
 

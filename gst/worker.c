@@ -42,7 +42,7 @@ typedef struct
   char *old_prompt;             /* the one before */
   gint probe_layer, probe_head; /* a refused one, too */
   guint restarts;
-  gint64 text_us;  /* spent on prompts before the latest chunk */
+  gint64 spent_us; /* on all up to the latest chunk */
   gboolean begins; /* a video that begins again has made no chunk yet */
 } Video;
 
@@ -270,6 +270,20 @@ begin_again (Video *video, guint restarts, guint64 seed)
   video->begins = TRUE;
 }
 
+/* What interrupts a call of the library is a wish to quit, to begin again or to take a prompt at
+ * once: TRUE, the loop goes on and sees. Takes over `error`. */
+static gboolean
+go_on (LfSrcWorker *worker, GCancellable *cancellable, GError *error)
+{
+  if (!g_cancellable_is_cancelled (cancellable)
+      || !g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
+    lf_frame_queue_fail (worker->queue, error);
+    return FALSE;
+  }
+  g_error_free (error);
+  return TRUE;
+}
+
 /* One turn of the loop; FALSE ends it. */
 static gboolean
 make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
@@ -281,6 +295,8 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   LfStats stats;
   guint64 seed;
   guint epoch, restarts;
+  gint64 spent;
+  gboolean room, settled = FALSE;
 
   if (has_quit (worker))
     return FALSE;
@@ -290,15 +306,8 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   apply_pictures (worker, video);
   apply_settings (worker, info, video, cancellable);
   chunk = lf_stream_next (video->stream, cancellable, &error);
-  if (chunk == NULL) {
-    if (g_cancellable_is_cancelled (cancellable)
-        && g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
-      g_error_free (error);
-      return TRUE; /* to quit, to begin again or to take a prompt at once */
-    }
-    lf_frame_queue_fail (worker->queue, error);
-    return FALSE;
-  }
+  if (chunk == NULL)
+    return go_on (worker, cancellable, error);
   lf_stream_get_stats (video->stream, &stats);
   g_mutex_lock (&worker->lock);
   worker->stats = stats;
@@ -308,18 +317,25 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   item = g_new0 (LfFrameItem, 1);
   item->chunk = chunk;
   item->restarts = restarts;
-  item->made_us = chunk->generate_us + chunk->decode_us + stats.text_us - video->text_us;
-  video->text_us = stats.text_us;
+  spent = stats.generate_us + stats.decode_us + stats.text_us;
+  item->made_us = spent - video->spent_us;
+  video->spent_us = spent;
   /* A chunk that was interrupted while it was decoded is still of the prompt before. */
   item->prompt =
       g_strdup (chunk->prompt_serial == stats.prompt_serial ? video->prompt : video->old_prompt);
+  /* the queue's wait for room is time for it; else the chunk may be waited for */
+  room = lf_frame_queue_has_room (worker->queue);
+  if (!room)
+    settled = lf_stream_settle (video->stream, cancellable, &error);
   if (lf_frame_queue_push (worker->queue, epoch, item)) {
     g_mutex_lock (&worker->lock);
     if (epoch == worker->epoch)
       worker->rushed = FALSE;
     g_mutex_unlock (&worker->lock);
   }
-  return TRUE;
+  if (room)
+    settled = lf_stream_settle (video->stream, cancellable, &error);
+  return settled || go_on (worker, cancellable, error);
 }
 
 static gpointer

@@ -176,6 +176,7 @@ run_chunk (Case *c, LfTransformerState *state, LfSampler *sampler, GError **erro
         m->sparse.total_frames, m->sparse.target, m->sparse.base, m->window);
   c->traced = 0;
   lf_sampler_chunk (sampler, 0, recorded_noise, &noise, NULL);
+  lf_sampler_commit (sampler, NULL);
   if (noise.error || c->trace_error) {
     g_propagate_error (error, noise.error ? noise.error : g_steal_pointer (&c->trace_error));
     return FALSE;

@@ -587,6 +587,12 @@ lf_stream_set_probe (LfStream *stream, gint layer, gint head, GError **error)
 }
 
 gboolean
+lf_stream_settle (LfStream *stream, GCancellable *cancellable, GError **error)
+{
+  return !g_cancellable_set_error_if_cancelled (cancellable, error);
+}
+
+gboolean
 lf_stream_set_sparse (LfStream *stream, const LfSparse *sparse, GError **error)
 {
   if (sparse->keep_sink + sparse->keep_near > sparse->keep_frames) {

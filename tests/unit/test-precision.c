@@ -272,6 +272,7 @@ make_chunk (Model *m, gboolean recache)
   if (recache)
     g_assert_true (lf_transformer_recache (m->state, TRUE, NULL));
   g_assert_true (lf_sampler_chunk (m->sampler, 0, noise, m, NULL));
+  g_assert_true (lf_sampler_commit (m->sampler, NULL));
   m->chunk++;
   return m->sampler->clean;
 }
