@@ -94,6 +94,44 @@ GST_START_TEST (test_chunk_error)
 }
 GST_END_TEST;
 
+/* The chunk is out when the pass that remembers it fails. */
+GST_START_TEST (test_settle_error)
+{
+  Rig *rig = rig_new ("", NULL);
+
+  STANDIN_SET (fail_settle, 1);
+  rig_expect_error (rig, rig_run (rig), GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
+      "the pass fails: the test says so");
+  fail_unless_equals_int (rig_count (rig), 21);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* That pass is done while the queue is full, so that a new prompt does not wait for it. */
+GST_START_TEST (test_settle_while_full)
+{
+  Rig *rig = rig_new ("queue-chunks=2", NULL);
+  gint64 end = g_get_monotonic_time () + LONG;
+  guint chunks = 0, settles = 0;
+
+  rig_reach_state (rig, GST_STATE_PAUSED);
+  /* one is shown, two wait, one waits for room */
+  while (settles < 4) {
+    StandinLog log;
+
+    fail_unless (g_get_monotonic_time () < end, "%u chunks, %u passes", chunks, settles);
+    g_usleep (MS);
+    standin_get_log (&log);
+    chunks = log.chunks;
+    settles = log.settles;
+    standin_log_clear (&log);
+  }
+  fail_unless_equals_int (chunks, 4);
+  fail_unless_equals_int (settles, 4);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* ----------------------------------------------------------------------- progress */
 
 static GstProgressType
@@ -537,6 +575,8 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_missing_file, 0, 5);
   tcase_add_loop_test (tc, test_open_error, 0, G_N_ELEMENTS (errors));
   tcase_add_loop_test (tc, test_chunk_error, 0, G_N_ELEMENTS (errors));
+  tcase_add_test (tc, test_settle_error);
+  tcase_add_test (tc, test_settle_while_full);
   tcase_add_loop_test (tc, test_progress, 0, 3);
   tcase_add_test (tc, test_prompt_change);
   tcase_add_test (tc, test_prompts_from_another_thread);

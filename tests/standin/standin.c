@@ -79,6 +79,7 @@ standin_reset (void)
       .hold_chunk = -1,
       .load_error = -1,
       .fail_chunk = -1,
+      .fail_settle = -1,
       .open_error = -1,
       .backend = "cpu",
   };
@@ -589,6 +590,16 @@ lf_stream_set_probe (LfStream *stream, gint layer, gint head, GError **error)
 gboolean
 lf_stream_settle (LfStream *stream, GCancellable *cancellable, GError **error)
 {
+  gint64 fail;
+
+  g_mutex_lock (&mutex);
+  record.settles++;
+  fail = standin.fail_settle;
+  g_mutex_unlock (&mutex);
+  if (fail >= 0 && stream->index == (guint64) fail + 1) {
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, "the pass fails: the test says so");
+    return FALSE;
+  }
   return !g_cancellable_set_error_if_cancelled (cancellable, error);
 }
 

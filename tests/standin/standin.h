@@ -29,6 +29,7 @@ typedef struct
   gboolean hold_load;
   gint load_error;      /* an LfError; -1: loads */
   gint64 fail_chunk;    /* -1: none */
+  gint64 fail_settle;   /* after this chunk; -1: none */
   gint chunk_error;     /* an LfError */
   gint open_error;      /* an LfError; -1: opens */
   gboolean fail_prompt; /* prompts cannot be changed */
@@ -61,7 +62,7 @@ typedef struct
   LfStreamConfig config; /* without the prompt; format, matrix and on_device as they are now */
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
-  guint loads, opens, chunks, restarts, prompts, cancels, formats;
+  guint loads, opens, chunks, settles, restarts, prompts, cancels, formats;
   guint failures; /* of chunks */
 } StandinLog;
 
