@@ -14,6 +14,8 @@
 void
 lf_cuda_set_error (GError **error, cudaError_t status, const char *what)
 {
+  /* else the next launch of this thread would be told of it, too */
+  cudaGetLastError ();
   if (status == cudaErrorMemoryAllocation)
     g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
         "the GPU's memory is used up (%s); choose a smaller size, a shorter window, precision=fp8 "
@@ -219,10 +221,13 @@ lf_cuda_list (LfQueue *q, const gint32 *host, gint count)
     oldest->size = size;
   }
   memcpy (oldest->host, host, bytes);
-  oldest->count = count;
+  oldest->count = 0; /* nothing is found there until it is */
   oldest->used = q->list_clock;
   lf_cuda_upload (q, oldest->device, host, bytes);
-  return q->error ? NULL : oldest->device;
+  if (q->error)
+    return NULL;
+  oldest->count = count;
+  return oldest->device;
 }
 
 /* ------------------------------------------------------------------ queues */
@@ -446,11 +451,20 @@ check_device (struct cudaDeviceProp *p, gint device, GError **error)
 static gboolean
 prepare_device (LfCudaDevice *device, const struct cudaDeviceProp *p, GError **error)
 {
+  gboolean chains;
+
   device->capability = p->major * 10 + p->minor;
   device->processors = p->multiProcessorCount;
   device->shared_limit = p->sharedMemPerBlockOptin;
   device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
-  device->chains = device->capability >= 90 && lf_cuda_code_waits ();
+  if (!lf_cuda_has_code (&chains)) {
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+        "this build has no code for %s (compute capability %d.%d); build it with "
+        "-Dgpu_targets=all, or choose backend=cpu",
+        p->name, p->major, p->minor);
+    return FALSE;
+  }
+  device->chains = device->capability >= 90 && chains;
   g_info ("%s, compute capability %d.%d, %.1f GiB", p->name, p->major, p->minor,
       p->totalGlobalMem / 1073741824.0);
   return lf_cuda_lt_open (device, error);

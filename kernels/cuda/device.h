@@ -150,8 +150,9 @@ void lf_cuda_attention (LfQueue *q, const LfAttention *a);
 void lf_cuda_text_attention (LfQueue *q, void *y, const void *queries, const void *k, const void *v,
     gint rows, gint tokens, gint heads, gint d, float last_bias);
 /* sampler.cu */
-/* Whether the kernels in here, as this device runs them, can start early and wait. */
-gboolean lf_cuda_code_waits (void);
+/* Whether this build has kernels for the current device; `waits`: whether those, as it runs them, can
+ * start early and wait. */
+gboolean lf_cuda_has_code (gboolean *waits);
 void lf_cuda_copy (LfQueue *q, void *dst, const void *src, gsize bytes);
 void lf_cuda_noise (LfQueue *q, float *y, gsize count, guint64 seed, guint32 chunk, guint32 step);
 void lf_cuda_denoise (

@@ -83,14 +83,16 @@ lf_cuda_lerp (LfQueue *q, float *y, const float *a, const float *b, float weight
 }
 
 gboolean
-lf_cuda_code_waits (void)
+lf_cuda_has_code (gboolean *waits)
 {
   cudaFuncAttributes attributes;
 
-  if (cudaFuncGetAttributes (&attributes, combine) == cudaSuccess)
-    return attributes.ptxVersion >= 90;
-  cudaGetLastError ();
-  return FALSE;
+  if (cudaFuncGetAttributes (&attributes, combine) != cudaSuccess) {
+    cudaGetLastError ();
+    return FALSE;
+  }
+  *waits = attributes.ptxVersion >= 90;
+  return TRUE;
 }
 
 /* ------------------------------------------------------------------- copies */
