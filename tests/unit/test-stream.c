@@ -539,6 +539,7 @@ test_bad_settings (void)
   REFUSED (window, 0, "window");
   REFUSED (window, -1, "window"); /* relative mode needs one */
   REFUSED (sink, -1, "sink");
+  REFUSED (sink, G_MAXINT, "sink");
   REFUSED (sparse.target, 2, "sparsity");
   REFUSED (prompt, "\xff\xfe", "prompt");
 #undef REFUSED
