@@ -314,8 +314,14 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   const LfBackendOps *ops = s->model->backend->ops;
   gint64 start = g_get_monotonic_time ();
   gint frames = s->model->info.chunk_frames, given = s->has_start && s->index == 0;
-  LfChunk *chunk;
+  g_autoptr (LfChunk) chunk = NULL;
+  LfPooledChunk *pooled;
 
+  /* before the cache takes the chunk in: a failure leaves it to be made again */
+  pooled = lf_picture_pool_take (s->pool, error);
+  if (!pooled)
+    return FALSE;
+  chunk = &pooled->chunk;
   ops->mark (s->q, LF_NO_TAG);
   lf_probe_begin (&s->probe);
   lf_conditioning_begin_chunk (&s->text, state);
@@ -334,19 +340,17 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   if (!ops->wait (s->q, error))
     return FALSE;
 
-  s->pending = lf_picture_pool_take (s->pool, error);
-  if (!s->pending)
-    return FALSE;
-  s->decoded = 0;
-  chunk = &s->pending->chunk;
   chunk->index = s->index;
   chunk->first_picture = s->first_picture;
   chunk->layout = s->layout;
   chunk->seed = s->seed;
   chunk->prompt_serial = s->text.serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
-  lf_probe_hand_out (&s->probe, s->pending);
+  lf_probe_hand_out (&s->probe, pooled);
   chunk->generate_us = g_get_monotonic_time () - start;
+  s->pending = pooled;
+  s->decoded = 0;
+  chunk = NULL; /* it is the stream's */
   return TRUE;
 }
 
