@@ -1,7 +1,10 @@
-/* lightforce: tests of streams that find no memory
+/* lightforce: tests of streams that find no memory or threads
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <pthread.h>
+#include <string.h>
+
 #include "core/model.h"
 #include "stream-fixture.h"
 
@@ -150,6 +153,29 @@ test_run (void)
   unload (model);
 }
 
+/* Threads that want more stack than there are addresses do not start. */
+static void
+test_threads (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (GError) error = NULL;
+  pthread_attr_t usual, huge;
+  LfStreamConfig config;
+
+  g_assert_cmpint (pthread_getattr_default_np (&usual), ==, 0);
+  g_assert_cmpint (pthread_attr_init (&huge), ==, 0);
+  g_assert_cmpint (pthread_attr_setstacksize (&huge, (gsize) 1 << 60), ==, 0);
+  g_assert_cmpint (pthread_setattr_default_np (&huge), ==, 0);
+  lf_stream_config_init (&config, model);
+  config.threads = 3;
+  g_assert_null (lf_stream_new (model, &config, NULL, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_BACKEND);
+  g_assert_nonnull (strstr (error->message, "thread 2 of 3"));
+  g_assert_cmpint (pthread_setattr_default_np (&usual), ==, 0);
+  pthread_attr_destroy (&usual);
+  pthread_attr_destroy (&huge);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -159,6 +185,7 @@ main (int argc, char **argv)
   model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
   g_test_add_func ("/faults/open", test_open);
   g_test_add_func ("/faults/run", test_run);
+  g_test_add_func ("/faults/threads", test_threads);
   result = g_test_run ();
   g_free (model_path);
   return result;
