@@ -21,6 +21,7 @@ lf_conditioning_lay_out (LfConditioning *c, LfArena *arena)
   c->now = lf_arena_take (arena, bytes);
   c->from = lf_arena_take (arena, bytes);
   c->to = lf_arena_take (arena, bytes);
+  c->next = lf_arena_take (arena, bytes);
 }
 
 /* Encodes `prompt` into `embedding`; the number of tokens, or -1 with `error` set. */
@@ -70,23 +71,21 @@ gboolean
 lf_conditioning_set_prompt (
     LfConditioning *c, const char *prompt, GCancellable *cancellable, GError **error)
 {
-  /* `to` is free unless a blend is under way, which then starts anew from where it is */
-  gint tokens = encode (c, prompt ? prompt : "", c->to, cancellable, error);
+  gint tokens = encode (c, prompt ? prompt : "", c->next, cancellable, error);
 
-  if (tokens < 0) {
-    /* `to` may be half written: go on with the text as it stands */
-    c->blend_left = 0;
+  if (tokens < 0)
     return FALSE;
-  }
   c->serial++;
   if (c->prompt_switch == LF_PROMPT_SWITCH_BLEND && c->blend_chunks > 1) {
+    /* one that is under way starts anew from where it is */
     c->model->backend->ops->copy (c->q, c->from, c->now, embedding_floats (c) * sizeof (float));
+    swap (&c->to, &c->next);
     c->tokens_from = c->tokens_now;
     c->tokens_to = tokens;
     c->blend_left = c->blend_chunks;
     c->blended = FALSE;
   } else {
-    swap (&c->now, &c->to);
+    swap (&c->now, &c->next);
     c->tokens_now = tokens;
     c->blend_left = 0;
     c->changed = TRUE;

@@ -20,6 +20,7 @@ typedef struct
 
   /* (text_len, text_dim) f32 in backend memory, rows behind the tokens are zero */
   float *now, *from, *to;
+  float *next; /* where a prompt is encoded: one that fails leaves the others as they are */
   gint tokens_now, tokens_from, tokens_to;
   gint blend_left; /* chunks until `to` is reached; 0: `now` is set */
   gboolean changed;

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#define MAX_BLOCK (1 << 16) /* tokens */
+
 double
 lf_chunk_sparsity (
     gint64 chunk, gint chunk_frames, gint total_frames, double target, double base, gint window)
@@ -43,6 +45,14 @@ lf_block_budget (const LfSparse *sparse, double sparsity, gint past, gint frames
 gboolean
 lf_sparse_check (const LfSparse *sparse, GError **error)
 {
+  /* memory is laid out in blocks in any case: attention may become sparse while a stream runs */
+  if (sparse->block_q < 1 || sparse->block_q > MAX_BLOCK || sparse->block_k < 1
+      || sparse->block_k > MAX_BLOCK) {
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "attention blocks are %d queries by %d keys; choose 1 to %d", sparse->block_q,
+        sparse->block_k, MAX_BLOCK);
+    return FALSE;
+  }
   if (!sparse->enabled)
     return TRUE;
   if (!(sparse->target >= 0 && sparse->target < 1))
@@ -56,12 +66,8 @@ lf_sparse_check (const LfSparse *sparse, GError **error)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "the sparsity is to hold over %d latent frames; choose 1 to %d", sparse->total_frames,
         1 << 24);
-  else if (sparse->block_q < 1 || sparse->block_k < 1)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "attention blocks are %d queries by %d keys; choose 1 or more", sparse->block_q,
-        sparse->block_k);
-  else if (sparse->keep_sink < 0 || sparse->keep_near < 0
-           || sparse->keep_frames < sparse->keep_sink + sparse->keep_near)
+  else if (sparse->keep_sink < 0 || sparse->keep_near < 0 || sparse->keep_frames < sparse->keep_sink
+           || sparse->keep_frames - sparse->keep_sink < sparse->keep_near)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "keep-frames is %d; choose at least keep-sink + keep-near (%d + %d)", sparse->keep_frames,
         sparse->keep_sink, sparse->keep_near);

@@ -340,8 +340,13 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
   const LfBackendOps *ops = s->model->backend->ops;
   gint64 start = g_get_monotonic_time ();
   gint frames = s->model->info.chunk_frames, given = s->has_start && s->index == 0;
-  LfChunk *chunk;
+  g_autoptr (LfChunk) chunk = NULL;
+  LfPooledChunk *pooled;
 
+  pooled = lf_picture_pool_take (s->pool, error);
+  if (!pooled)
+    return FALSE;
+  chunk = &pooled->chunk;
   ops->mark (s->q, LF_NO_TAG);
   if (!commit (s, cancellable, error))
     return FALSE;
@@ -360,20 +365,21 @@ generate (LfStream *s, GCancellable *cancellable, GError **error)
       || (frames > given && !lf_sampler_chunk (s->sampler, given, philox_noise, s, cancellable)))
     return ops->wait (s->q, error) && cancelled (error);
   lf_conditioning_end_chunk (&s->text);
-  if (!ops->wait (s->q, error) || !(s->pending = lf_picture_pool_take (s->pool, error))) {
+  if (!ops->wait (s->q, error)) {
     s->sampler->made = NULL; /* the chunk is made again */
     return FALSE;
   }
-  s->decoded = 0;
-  chunk = &s->pending->chunk;
   chunk->index = s->index;
   chunk->first_picture = s->first_picture;
   chunk->layout = s->layout;
   chunk->seed = s->seed;
   chunk->prompt_serial = s->text.serial;
   chunk->sparsity = CLAMP (state->sparsity, 0, 1);
-  lf_probe_hand_out (&s->probe, s->pending);
+  lf_probe_hand_out (&s->probe, pooled);
   chunk->generate_us = g_get_monotonic_time () - start;
+  s->pending = pooled;
+  s->decoded = 0;
+  chunk = NULL; /* it is the stream's */
   return TRUE;
 }
 

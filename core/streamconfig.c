@@ -65,6 +65,7 @@ gboolean
 lf_stream_config_check (const LfStreamConfig *config, LfModel *model, GError **error)
 {
   gint chunk = model->info.chunk_frames;
+  gint64 least = (gint64) config->sink + chunk; /* of the window */
 
   if (!check_size ("width", config->width, model->info.size_step, error)
       || !check_size ("height", config->height, model->info.size_step, error)
@@ -73,14 +74,14 @@ lf_stream_config_check (const LfStreamConfig *config, LfModel *model, GError **e
     return FALSE;
   if (config->sink < 0)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "sink is %d; choose 0 or more", config->sink);
-  else if (config->window != -1 && config->window < config->sink + chunk)
+  else if (config->window != -1 && config->window < least)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all",
         config->window, config->sink, chunk);
   else if (config->relative && config->window == -1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "long (relative) mode needs a window; choose at least %d latent frames",
-        config->sink + chunk);
+        "long (relative) mode needs a window; choose at least %" G_GINT64_FORMAT " latent frames",
+        least);
   else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
         config->blend_chunks);

@@ -97,6 +97,7 @@ LfCpuPool *
 lf_cpu_pool_new (gint threads, GError **error)
 {
   LfCpuPool *pool = g_new0 (LfCpuPool, 1);
+  g_autoptr (GError) reason = NULL;
   gint i;
 
   pool->n_workers = threads;
@@ -111,8 +112,11 @@ lf_cpu_pool_new (gint threads, GError **error)
     pool->workers[i].number = i;
     if (i > 0) {
       pool->workers[i].thread =
-          g_thread_try_new ("lightforce-cpu", worker_main, &pool->workers[i], error);
+          g_thread_try_new ("lightforce-cpu", worker_main, &pool->workers[i], &reason);
       if (!pool->workers[i].thread) {
+        g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
+            "thread %d of %d cannot start: %s; set threads to fewer", i + 1, threads,
+            reason->message);
         pool->n_workers = i;
         lf_cpu_pool_free (pool);
         return NULL;

@@ -133,13 +133,21 @@ test_sparse_check (void)
   REFUSED (base, NAN, "sparsity-base");
   REFUSED (keep_frames, 2, "keep-frames");
   REFUSED (keep_sink, -1, "keep-frames");
+  REFUSED (keep_sink, G_MAXINT, "keep-frames");
+  REFUSED (keep_near, G_MAXINT, "keep-frames");
   REFUSED (block_k, 0, "blocks");
+  REFUSED (block_k, G_MAXINT, "blocks");
+  REFUSED (block_q, G_MAXINT, "blocks");
   REFUSED (total_frames, 0, "frames");
 #undef REFUSED
   s = good;
   s.enabled = FALSE;
   s.target = 7;
   g_assert_true (lf_sparse_check (&s, &error));
+  /* it may be enabled while a stream runs, and blocks stay */
+  s.block_k = G_MAXINT;
+  g_assert_false (lf_sparse_check (&s, &error));
+  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
 }
 
 /* Equal scores must give as many blocks as asked for, each once, in order; scores that are no

@@ -619,6 +619,7 @@ test_bad_settings (void)
   REFUSED (window, 0, "window");
   REFUSED (window, -1, "window"); /* relative mode needs one */
   REFUSED (sink, -1, "sink");
+  REFUSED (sink, G_MAXINT, "sink");
   REFUSED (sparse.target, 2, "sparsity");
   REFUSED (prompt, "\xff\xfe", "prompt");
 #undef REFUSED
@@ -640,27 +641,42 @@ test_bad_settings (void)
   g_assert_nonnull (strstr (error->message, "/nonexistent/model"));
 }
 
-/* A prompt that cannot be read leaves the stream as it was. */
+/* A prompt that cannot be read, or that nobody waits for, leaves the stream as it was, on its way
+ * to another text, too. */
 static void
 test_bad_prompt (void)
 {
   g_autoptr (LfModel) model = load ();
   g_autoptr (LfStream) stream = NULL, plain = NULL;
+  g_autoptr (GCancellable) cancellable = g_cancellable_new ();
   g_autoptr (GError) error = NULL;
-  g_autofree char *a = NULL, *b = NULL;
   LfStreamConfig config;
+  gint i;
 
+  g_cancellable_cancel (cancellable);
   lf_stream_config_init (&config, model);
   config.prompt = "a star";
+  config.prompt_switch = LF_PROMPT_SWITCH_BLEND;
+  config.blend_chunks = 3;
   stream = open_stream (model, &config);
   plain = open_stream (model, &config);
-  lf_chunk_unref (next (stream));
-  lf_chunk_unref (next (plain));
-  g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", NULL, &error));
-  g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
-  a = next_checksum (stream);
-  b = next_checksum (plain);
-  g_assert_cmpstr (a, ==, b);
+  for (i = 0; i < 6; i++) {
+    g_autofree char *a = NULL, *b = NULL;
+
+    if (i == 1) {
+      g_assert_true (lf_stream_set_prompt (stream, "a blue ring", NULL, NULL));
+      g_assert_true (lf_stream_set_prompt (plain, "a blue ring", NULL, NULL));
+    }
+    g_assert_false (lf_stream_set_prompt (stream, "\xc3\x28", NULL, &error));
+    g_assert_error (error, LF_ERROR, LF_ERROR_SETTINGS);
+    g_clear_error (&error);
+    g_assert_false (lf_stream_set_prompt (stream, "a red cube", cancellable, &error));
+    g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    g_clear_error (&error);
+    a = next_checksum (stream);
+    b = next_checksum (plain);
+    g_assert_cmpstr (a, ==, b);
+  }
 }
 
 /* The published directory layout loads, but its parts belong to different models. */
