@@ -227,7 +227,8 @@ class Messages(unittest.TestCase):
                     ('{"type":"set","seed":%s}' % ("9" * 40), "bad-json"),
                     ('{"type":"set","sparsity":1e999}', "bad-value"),
                     ('{"type":"set","prompt":"\\u0000"}', None),
-                    ('{"type":"set","prompt":"\\ud800"}', None), ("'" * 100, "bad-json"),
+                    ('{"type":"set","prompt":"a\\ud800b"}', "bad-json"),
+                    ('{"type":"state","id":"\\ud800"}', "bad-json"), ("'" * 100, "bad-json"),
                     ("/* */{}", "bad-json"), ('{"type":"set","prompt":"a\u0007b"}', None)):
                 client.send_text(text)
                 answer = client.wait("error", "ok")
