@@ -296,7 +296,7 @@ tick (gpointer data)
   for (i = api->clients->len; i-- > 0;) {
     LfConnection *connection = lf_client_get_connection (get_client (api, i));
 
-    if (!lf_connection_is_silent (connection))
+    if (!lf_connection_is_stuck (connection))
       continue;
     lf_connection_break (connection);
     g_ptr_array_remove_index (api->clients, i);

@@ -343,6 +343,8 @@ lf_studio_server_new (const LfStudioConfig *config, LfApi *api, char **url, GErr
   soup_server_add_handler (server, NULL, serve_file, studio, NULL);
   soup_server_add_early_handler (server, API_PATH, check_request, studio, NULL);
   soup_server_add_handler (server, API_PATH, serve_no_api, studio, NULL);
+  /* what is compressed cannot be told from what a client has not read */
+  soup_server_remove_websocket_extension (server, SOUP_TYPE_WEBSOCKET_EXTENSION_DEFLATE);
   soup_server_add_websocket_handler (server, API_PATH, NULL, NULL, serve_api, studio, NULL);
   if (!set_certificate (server, config, error) || !listen_on (server, studio, error))
     return NULL;
