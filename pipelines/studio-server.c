@@ -100,9 +100,12 @@ is_own_host (const LfStudioConfig *config, const char *host)
 {
   g_autoptr (GInetAddress) address = g_inet_address_new_from_string (host);
   g_autoptr (GInetAddress) bound = g_inet_address_new_from_string (config->address);
+  guint i;
 
-  if (config->names && g_strv_contains ((const char *const *) config->names, host))
-    return TRUE;
+  /* browsers write names in small letters, whatever was typed */
+  for (i = 0; config->names && config->names[i]; i++)
+    if (g_ascii_strcasecmp (config->names[i], host) == 0)
+      return TRUE;
   if (address == NULL)
     return config->loopback && g_ascii_strcasecmp (host, "localhost") == 0;
   /* no name server can make a browser send an address that it was not given */

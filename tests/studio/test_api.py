@@ -19,11 +19,12 @@ class Access(unittest.TestCase):
         self.assertEqual(caught.exception.status, status, arguments)
 
     def test_hosts_and_origins(self):
-        with Studio("--name", "studio.example") as studio:
+        with Studio("--name", "Studio.example") as studio:
             port = studio.port
             for host, status in (
                     ("127.0.0.1:%d", 200), ("localhost:%d", 200), ("[::1]:%d", 200),
-                    ("studio.example:%d", 200), ("evil.example:%d", 403), ("127.0.0.1", 403),
+                    ("studio.example:%d", 200), ("STUDIO.example:%d", 200),
+                    ("evil.example:%d", 403), ("127.0.0.1", 403),
                     ("127.0.0.1:1", 403), ("127.0.0.1.evil.example:%d", 403), ("10.0.0.1:%d", 403),
                     ("evil.example@127.0.0.1:%d", 403), ("127.0.0.1:%d/", 400), ("", 403)):
                 host = host.replace("%d", str(port))
