@@ -366,6 +366,21 @@ class Recording(unittest.TestCase):
                 client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
             self.check(path, 16)
 
+    def test_name(self):
+        """A folder whose name is not UTF-8 keeps nobody from getting messages."""
+        with tempfile.TemporaryDirectory() as folder, \
+                Studio("--output", os.fsdecode(os.fsencode(folder) + b"/caf\xe9")) as studio, \
+                Client(studio) as client:
+            client.request(type="record", on=True)
+            self.assertIn("/caf\ufffd/", client.request(type="state")["recording"])
+            frame = client.wait("chunk")["frame"]
+            client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            client.request(type="record", on=False)
+            done = client.wait("recorded")
+            self.assertIsNone(done["error"])
+            (name,) = os.listdir(os.fsencode(folder) + b"/caf\xe9")
+            self.assertTrue(done["path"].endswith("/caf\ufffd/" + name.decode()))
+
     def test_impossible(self):
         with tempfile.NamedTemporaryFile() as file, \
                 Studio("--output", file.name + "/x") as studio, Client(studio) as client:
