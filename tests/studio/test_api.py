@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import re
+import resource
 import socket
 import subprocess
 import tempfile
@@ -365,6 +366,27 @@ class Recording(unittest.TestCase):
                 frame = client.wait("chunk")["frame"]
                 client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
             self.check(path, 16)
+
+    def test_full_disk(self):
+        """A recording that fails is told of, and ends nothing but itself."""
+        with Studio("--bitrate", "8000") as studio, Client(studio) as client:
+            limit = resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (30000, limit[1]))
+            for form in "mp4", "mkv", "mp4", "mkv":
+                self.assertEqual(client.request(type="record", on=True, format=form)["type"], "ok")
+                self.assertTrue(client.wait("recorded", "ended", seconds=60)["error"])
+                frame = client.wait("chunk")["frame"]
+                client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            # the encoder, too, goes on
+            self.assertEqual(client.request(type="watch", sdp=offers.GOOD)["type"], "answer")
+            resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, limit)
+            client.request(type="record", on=True)
+            frame = client.wait("chunk")["frame"]
+            client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            client.request(type="record", on=False)
+            done = client.wait("recorded")
+            self.assertIsNone(done["error"])
+            self.check(done["path"], 10)
 
     def test_name(self):
         """A folder whose name is not UTF-8 keeps nobody from getting messages."""
