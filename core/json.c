@@ -26,6 +26,40 @@ is_huge (const char *text, gsize length, gsize at)
   return n > MAX_DIGITS;
 }
 
+/* The UTF-16 unit that the escape \uXXXX at `at` names; -1: there is none. */
+static gint
+read_unit (const char *text, gsize length, gsize at)
+{
+  gint unit = 0;
+  gsize i;
+
+  if (length < 6 || at > length - 6 || text[at] != '\\' || text[at + 1] != 'u')
+    return -1;
+  for (i = at + 2; i < at + 6; i++) {
+    if (!g_ascii_isxdigit (text[i]))
+      return -1;
+    unit = unit * 16 + g_ascii_xdigit_value (text[i]);
+  }
+  return unit;
+}
+
+/* The length of the escape at `at`; 0: it names half of a pair of units, of which json-glib makes
+ * what is no UTF-8. */
+static gsize
+measure_escape (const char *text, gsize length, gsize at)
+{
+  gint unit = read_unit (text, length, at), low;
+
+  if (unit < 0)
+    return 2;
+  if (unit >= 0xdc00 && unit <= 0xdfff)
+    return 0;
+  if (unit < 0xd800 || unit > 0xdbff)
+    return 6;
+  low = read_unit (text, length, at + 6);
+  return low >= 0xdc00 && low <= 0xdfff ? 12 : 0;
+}
+
 /* What is wrong with a text before json-glib sees it, or NULL: brackets outside of strings that
  * nest deeper or values that are more than anything meaningful, and what json-glib would take
  * though it is no JSON (comments would hide brackets from this look at them). */
@@ -40,10 +74,15 @@ find_fault (const char *text, gsize length)
     char c = text[i];
 
     if (string) {
-      if (c == '\\')
-        i++;
-      else if (c == '"')
+      if (c == '\\') {
+        gsize escape = measure_escape (text, length, i);
+
+        if (escape == 0)
+          return "no JSON of whole characters";
+        i += escape - 1;
+      } else if (c == '"') {
         string = FALSE;
+      }
     } else if (c == '"') {
       string = TRUE;
     } else if (c == '{' || c == '[') {

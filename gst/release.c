@@ -179,9 +179,12 @@ drop_pictures (LightforceSrc *self, guint64 end)
 static GstFlowReturn
 drop_late (LightforceSrc *self, gboolean starved)
 {
+  /* Without a clock, it was not looked at, and another framerate can have moved the anchor since. */
+  GstClockTime now = MAX (self->now, self->timeline.time);
+
   for (;;) {
     guint64 end = self->item->first_picture + (guint64) self->item->chunk->n_pictures;
-    guint64 frame = MAX (lf_timeline_frame (&self->timeline, self->now), self->next_frame);
+    guint64 frame = MAX (lf_timeline_frame (&self->timeline, now), self->next_frame);
     /* the number of pictures that are late, if any; a new video begins with its first one */
     gint64 late = self->fresh ? 0 : (gint64) (frame - (self->next_picture + self->shift));
     GstFlowReturn ret;

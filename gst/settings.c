@@ -5,6 +5,7 @@
 #include "gst/settings.h"
 
 #include "gst/i18n.h"
+#include "gst/startimage.h"
 
 enum
 {
@@ -559,20 +560,12 @@ lf_src_settings_get (const LfSrcSettings *settings, guint id, GValue *value)
   }
 }
 
-/* The file on this machine that a path or URI names, or NULL. */
-static char *
-local_file (const char *location)
-{
-  if (location == NULL || !*location)
-    return NULL;
-  return gst_uri_is_valid (location) ? g_filename_from_uri (location, NULL, NULL)
-                                     : g_strdup (location);
-}
-
 char *
 lf_src_settings_find_missing (const LfSrcSettings *settings)
 {
-  g_autofree char *image = local_file (settings->start_image);
+  g_autofree char *image = settings->start_image && *settings->start_image
+                               ? lf_start_image_find_file (settings->start_image)
+                               : NULL;
   const struct
   {
     const char *property, *path;

@@ -78,8 +78,8 @@ static GstElement *
 make_pipeline (const char *location, GError **error)
 {
   GstElement *pipeline = gst_object_ref_sink (gst_pipeline_new (NULL)), *decoder, *filter, *sink;
-  g_autofree char *uri =
-      gst_uri_is_valid (location) ? g_strdup (location) : gst_filename_to_uri (location, error);
+  g_autofree char *file = lf_start_image_find_file (location);
+  g_autofree char *uri = file ? gst_filename_to_uri (file, error) : g_strdup (location);
   GstCaps *caps;
 
   if (!uri || !(decoder = make (pipeline, "uridecodebin", location, error))
@@ -265,13 +265,20 @@ lf_start_image_load (
   return rgb;
 }
 
-/* --------------------------------------------------------------- provenance */
+/* -------------------------------------------------------------------- files */
+
+char *
+lf_start_image_find_file (const char *location)
+{
+  return gst_uri_is_valid (location) && !g_file_test (location, G_FILE_TEST_EXISTS)
+             ? g_filename_from_uri (location, NULL, NULL)
+             : g_strdup (location);
+}
 
 char *
 lf_start_image_hash (const char *location, GCancellable *cancellable)
 {
-  g_autofree char *path = gst_uri_is_valid (location) ? g_filename_from_uri (location, NULL, NULL)
-                                                      : g_strdup (location);
+  g_autofree char *path = lf_start_image_find_file (location);
   g_autoptr (GChecksum) sum = g_checksum_new (G_CHECKSUM_SHA256);
   g_autofree guint8 *piece = g_malloc (PIECE);
   FILE *file = path ? g_fopen (path, "rb") : NULL;

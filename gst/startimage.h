@@ -17,6 +17,10 @@ G_BEGIN_DECLS
 guint8 *lf_start_image_load (
     const char *location, gint width, gint height, GCancellable *cancellable, GError **error);
 
+/* The file on this machine that a path or URI names, NULL: none. A path that looks like a URI, as
+ * one with a colon does, is one where there is such a file. Free with g_free. */
+char *lf_start_image_find_file (const char *location);
+
 /* SHA-256, hexadecimal, of the file on this machine that it is; "unknown" where it is none or
  * cannot be read. NULL: cancelled. Free with g_free. */
 char *lf_start_image_hash (const char *location, GCancellable *cancellable);

@@ -13,6 +13,8 @@
 #define QUEUE_FRAMES "4"
 /* New clients share key frames: a crowd of them must not make every frame one. */
 #define REFRESH_US (G_USEC_PER_SEC / 2)
+/* A warning that comes with each packet, as where one cannot be sent, is told this often. */
+#define WARNING_US (10 * G_USEC_PER_SEC)
 
 struct _LfRtspChannel
 {
@@ -27,6 +29,9 @@ struct _LfRtspChannel
   GstElement *settings; /* never plays: what the next pipeline's source has */
   GWeakRef source;      /* of the latest pipeline */
   gint64 refreshed;     /* monotonic time */
+  char *warning;        /* the latest one that was told, */
+  gint64 warned;        /* when, monotonic time, */
+  guint unheard;        /* and how often it came since */
   guint generation;     /* of pipelines; part of the key by which the library finds them */
 
   GMutex gate; /* held while a pipeline is made ready or taken down */
@@ -55,6 +60,29 @@ tell (LfRtspChannel *channel, const char *what, GError *error, const char *debug
 {
   g_printerr ("%s: %s: %s%s%s%s\n", channel->mount->path, what, error->message, debug ? " (" : "",
       debug ? debug : "", debug ? ")" : "");
+}
+
+static void
+tell_warning (LfRtspChannel *channel, GError *error)
+{
+  gint64 now = g_get_monotonic_time ();
+  g_autofree char *what = NULL;
+
+  g_mutex_lock (&channel->lock);
+  if (g_strcmp0 (channel->warning, error->message) == 0 && now - channel->warned < WARNING_US) {
+    channel->unheard++;
+  } else {
+    what = channel->unheard
+               ? g_strdup_printf ("warning (after %u like the one before)", channel->unheard)
+               : g_strdup ("warning");
+    g_free (channel->warning);
+    channel->warning = g_strdup (error->message);
+    channel->warned = now;
+    channel->unheard = 0;
+  }
+  g_mutex_unlock (&channel->lock);
+  if (what)
+    tell (channel, what, error, NULL);
 }
 
 static void
@@ -89,7 +117,7 @@ lf_rtsp_media_handle_message (GstRTSPMedia *media, GstMessage *message)
       break;
     case GST_MESSAGE_WARNING:
       gst_message_parse_warning (message, &error, &debug);
-      tell (channel, "warning", error, NULL);
+      tell_warning (channel, error);
       break;
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, &debug);
@@ -247,6 +275,7 @@ lf_rtsp_channel_finalize (GObject *object)
   g_clear_pointer (&self->model, lf_model_unref);
   gst_clear_object (&self->settings);
   g_weak_ref_clear (&self->source);
+  g_free (self->warning);
   g_mutex_clear (&self->lock);
   G_OBJECT_CLASS (lf_rtsp_channel_parent_class)->finalize (object);
 }

@@ -408,7 +408,7 @@ read_groups (Reader *reader, LfRtspConfig *config, GError **error)
   return TRUE;
 }
 
-/* Each of `settings` is "key=value". */
+/* Each of `settings` is "key=value", with white space around the equals sign as in a file. */
 static gboolean
 put (Reader *reader, const char *const *settings, GError **error)
 {
@@ -416,12 +416,15 @@ put (Reader *reader, const char *const *settings, GError **error)
     const char *equals = strchr (*settings, '=');
     g_autofree char *key = equals ? g_strndup (*settings, (gsize) (equals - *settings)) : NULL;
 
-    if (key == NULL || *key == '\0') {
+    /* with brackets, it would be no key for GLib, which says so and goes on without */
+    if (key == NULL || *g_strstrip (key) == '\0' || strpbrk (key, "[]")) {
       g_set_error (error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE,
           "\"%s\" is not of the form NAME=VALUE", *settings);
       return FALSE;
     }
-    g_key_file_set_string (reader->file, reader->group, key, equals + 1);
+    for (equals++; g_ascii_isspace (*equals); equals++)
+      continue;
+    g_key_file_set_string (reader->file, reader->group, key, equals);
   }
   return TRUE;
 }

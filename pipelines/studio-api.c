@@ -255,7 +255,7 @@ show_recorded (const char *path, guint64 bytes, const char *error, gpointer user
   LfApi *api = user_data;
   JsonObject *o = lf_message_new ("recorded");
 
-  json_object_set_string_member (o, "path", path);
+  lf_message_set_text (o, "path", path);
   json_object_set_int_member (o, "bytes", (gint64) bytes);
   lf_message_set_text (o, "error", error);
   broadcast (api, o);
@@ -296,7 +296,7 @@ tick (gpointer data)
   for (i = api->clients->len; i-- > 0;) {
     LfConnection *connection = lf_client_get_connection (get_client (api, i));
 
-    if (!lf_connection_is_silent (connection))
+    if (!lf_connection_is_stuck (connection))
       continue;
     lf_connection_break (connection);
     g_ptr_array_remove_index (api->clients, i);

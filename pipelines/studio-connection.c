@@ -10,9 +10,11 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "pipelines/studio-json.h"
+#include "pipelines/studio-traffic.h"
 
 /* Longest message of a client, bytes. */
 #define MESSAGE_LIMIT 32768
@@ -22,16 +24,14 @@
 #define RATE 30
 #define EXCESS_LIMIT 2000
 /* A client that answers no ping for so long is dropped, with all that waits for it. */
-#define PING_SECONDS 5
 #define SILENCE_US (20 * G_USEC_PER_SEC)
-/* What may come without completing a message, bytes, and how often that is looked at. */
-#define PIECES_LIMIT (1 << 20)
+/* How often is looked at what came without completing a message. */
 #define PIECES_US (G_USEC_PER_SEC / 10)
 
 struct _LfGuard
 {
   GThread *thread;
-  GMutex lock; /* of what follows, and of `taken` of the connections */
+  GMutex lock; /* of what follows, and of `traffic` of the connections */
   GCond cond;
   gboolean quit;
   GPtrArray *connections; /* of LfConnection */
@@ -44,7 +44,7 @@ struct _LfConnection
   LfGuard *guard;
   const LfConnectionFuncs *funcs;
   gpointer user_data;
-  guint64 taken;  /* bytes received when the latest message was complete */
+  LfTraffic traffic;
   double credit;  /* messages that may come now */
   gint64 counted; /* when it was last added to, monotonic time */
   guint excess;
@@ -55,26 +55,36 @@ struct _LfConnection
 
 /* ------------------------------------------------------------------------- guard */
 
-/* Bytes that the client has sent; 0: nobody knows. */
-static guint64
-count_received (const LfConnection *connection)
+/* Bytes that the client has sent and acknowledged. FALSE: nobody knows. */
+static gboolean
+count_bytes (const LfConnection *connection, guint64 *received, guint64 *acked)
 {
   struct tcp_info info = {0};
   socklen_t size = sizeof (info);
+  gboolean known =
+      connection->socket
+      && getsockopt (g_socket_get_fd (connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size)
+             == 0;
 
-  if (connection->socket == NULL
-      || getsockopt (g_socket_get_fd (connection->socket), IPPROTO_TCP, TCP_INFO, &info, &size)
-             != 0)
-    return 0;
-  return info.tcpi_bytes_received;
+  *received = info.tcpi_bytes_received;
+  *acked = info.tcpi_bytes_acked;
+  return known;
 }
 
-/* A message is complete. */
+/* A message is complete, or a ping is answered. */
 static void
-note_taken (LfConnection *connection)
+note_received (LfConnection *connection, gboolean pong)
 {
+  guint64 received, acked;
+
+  connection->heard = g_get_monotonic_time ();
   g_mutex_lock (&connection->guard->lock);
-  connection->taken = count_received (connection);
+  if (count_bytes (connection, &received, &acked)) {
+    if (pong)
+      lf_traffic_note_pong (&connection->traffic, received, connection->heard);
+    else
+      lf_traffic_note_message (&connection->traffic, received);
+  }
   g_mutex_unlock (&connection->guard->lock);
 }
 
@@ -89,8 +99,10 @@ watch (gpointer data)
     g_cond_wait_until (&guard->cond, &guard->lock, g_get_monotonic_time () + PIECES_US);
     for (i = 0; i < guard->connections->len; i++) {
       LfConnection *connection = g_ptr_array_index (guard->connections, i);
+      guint64 received, acked;
 
-      if (count_received (connection) > connection->taken + PIECES_LIMIT)
+      if (count_bytes (connection, &received, &acked)
+          && lf_traffic_has_pieces (&connection->traffic, received))
         g_socket_shutdown (connection->socket, TRUE, TRUE, NULL);
     }
   }
@@ -129,8 +141,12 @@ lf_guard_free (LfGuard *guard)
 void
 lf_connection_send_text (LfConnection *connection, const char *text)
 {
-  if (soup_websocket_connection_get_state (connection->websocket) == SOUP_WEBSOCKET_STATE_OPEN)
-    soup_websocket_connection_send_text (connection->websocket, text);
+  if (soup_websocket_connection_get_state (connection->websocket) != SOUP_WEBSOCKET_STATE_OPEN)
+    return;
+  g_mutex_lock (&connection->guard->lock);
+  lf_traffic_note_text (&connection->traffic, strlen (text));
+  g_mutex_unlock (&connection->guard->lock);
+  soup_websocket_connection_send_text (connection->websocket, text);
 }
 
 void
@@ -183,8 +199,7 @@ message_came (SoupWebsocketConnection *websocket, gint type, GBytes *message, gp
   gsize size;
   const char *text = g_bytes_get_data (message, &size);
 
-  connection->heard = g_get_monotonic_time ();
-  note_taken (connection);
+  note_received (connection, FALSE);
   if (connection->ended)
     return;
   if (!has_credit (connection)) {
@@ -203,7 +218,7 @@ message_came (SoupWebsocketConnection *websocket, gint type, GBytes *message, gp
 static void
 pong_came (SoupWebsocketConnection *websocket, GBytes *message, gpointer data)
 {
-  ((LfConnection *) data)->heard = g_get_monotonic_time ();
+  note_received (data, TRUE);
 }
 
 /* ---------------------------------------------------------------------- the end */
@@ -247,9 +262,16 @@ lf_connection_end (LfConnection *connection, const char *why)
 }
 
 gboolean
-lf_connection_is_silent (const LfConnection *connection)
+lf_connection_is_stuck (LfConnection *connection)
 {
-  return g_get_monotonic_time () - connection->heard >= SILENCE_US;
+  guint64 received, acked;
+  gboolean unread;
+
+  g_mutex_lock (&connection->guard->lock);
+  unread = count_bytes (connection, &received, &acked)
+           && lf_traffic_has_unread (&connection->traffic, acked);
+  g_mutex_unlock (&connection->guard->lock);
+  return unread || g_get_monotonic_time () - connection->heard >= SILENCE_US;
 }
 
 void
@@ -265,6 +287,7 @@ lf_connection_new (SoupWebsocketConnection *websocket, GSocket *socket, LfGuard 
     const LfConnectionFuncs *funcs, gpointer user_data)
 {
   LfConnection *connection = g_new0 (LfConnection, 1);
+  guint64 received, acked;
 
   connection->websocket = g_object_ref (websocket);
   connection->socket = socket ? g_object_ref (socket) : NULL;
@@ -272,13 +295,14 @@ lf_connection_new (SoupWebsocketConnection *websocket, GSocket *socket, LfGuard 
   connection->funcs = funcs;
   connection->user_data = user_data;
   g_mutex_lock (&guard->lock);
-  connection->taken = count_received (connection);
+  count_bytes (connection, &received, &acked);
+  lf_traffic_init (&connection->traffic, received, acked);
   g_ptr_array_add (guard->connections, connection);
   g_mutex_unlock (&guard->lock);
   connection->credit = BURST;
   connection->heard = connection->counted = g_get_monotonic_time ();
   soup_websocket_connection_set_max_incoming_payload_size (websocket, MESSAGE_LIMIT);
-  soup_websocket_connection_set_keepalive_interval (websocket, PING_SECONDS);
+  soup_websocket_connection_set_keepalive_interval (websocket, LF_TRAFFIC_PING_SECONDS);
   g_signal_connect (websocket, "message", G_CALLBACK (message_came), connection);
   g_signal_connect (websocket, "pong", G_CALLBACK (pong_came), connection);
   g_signal_connect (websocket, "error", G_CALLBACK (failed), connection);

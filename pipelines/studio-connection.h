@@ -42,8 +42,9 @@ void lf_connection_send (LfConnection *connection, JsonObject *message);
 
 /* Says goodbye, and passes on nothing more; `gone` follows once the client has answered. */
 void lf_connection_end (LfConnection *connection, const char *why);
-/* Whether the client has long answered no ping, and so takes nothing, a goodbye included. */
-gboolean lf_connection_is_silent (const LfConnection *connection);
+/* Whether the client has long answered no ping, or leaves unread what it is sent, and so takes
+ * nothing, a goodbye included. */
+gboolean lf_connection_is_stuck (LfConnection *connection);
 /* Without a goodbye, for one that would not take it; it can then only be freed. */
 void lf_connection_break (LfConnection *connection);
 

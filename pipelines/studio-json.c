@@ -177,8 +177,10 @@ lf_message_set_id (JsonObject *message, JsonNode *id)
 void
 lf_message_set_text (JsonObject *message, const char *name, const char *text)
 {
-  if (text)
-    json_object_set_string_member (message, name, text);
+  g_autofree char *valid = text ? g_utf8_make_valid (text, -1) : NULL;
+
+  if (valid)
+    json_object_set_string_member (message, name, valid);
   else
     json_object_set_null_member (message, name);
 }
@@ -190,7 +192,7 @@ lf_message_of_error (JsonNode *id, const char *code, const char *text)
 
   lf_message_set_id (o, id);
   json_object_set_string_member (o, "code", code);
-  json_object_set_string_member (o, "message", text);
+  lf_message_set_text (o, "message", text);
   return o;
 }
 

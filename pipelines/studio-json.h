@@ -37,7 +37,8 @@ JsonObject *lf_message_new (const char *type);
 char *lf_message_to_text (JsonObject *message);
 /* Of the request that it answers, copied; NULL: it has none. */
 void lf_message_set_id (JsonObject *message, JsonNode *id);
-/* NULL: the member is null. */
+/* NULL: the member is null. What is not UTF-8, as names of files need not be, is replaced: no message
+ * may have it. */
 void lf_message_set_text (JsonObject *message, const char *name, const char *text);
 JsonObject *lf_message_of_error (JsonNode *id, const char *code, const char *text);
 /* A message "state" with what it tells of the source and its model; `shown` is the prompt of the

@@ -100,9 +100,12 @@ is_own_host (const LfStudioConfig *config, const char *host)
 {
   g_autoptr (GInetAddress) address = g_inet_address_new_from_string (host);
   g_autoptr (GInetAddress) bound = g_inet_address_new_from_string (config->address);
+  guint i;
 
-  if (config->names && g_strv_contains ((const char *const *) config->names, host))
-    return TRUE;
+  /* browsers write names in small letters, whatever was typed */
+  for (i = 0; config->names && config->names[i]; i++)
+    if (g_ascii_strcasecmp (config->names[i], host) == 0)
+      return TRUE;
   if (address == NULL)
     return config->loopback && g_ascii_strcasecmp (host, "localhost") == 0;
   /* no name server can make a browser send an address that it was not given */
@@ -343,6 +346,8 @@ lf_studio_server_new (const LfStudioConfig *config, LfApi *api, char **url, GErr
   soup_server_add_handler (server, NULL, serve_file, studio, NULL);
   soup_server_add_early_handler (server, API_PATH, check_request, studio, NULL);
   soup_server_add_handler (server, API_PATH, serve_no_api, studio, NULL);
+  /* what is compressed cannot be told from what a client has not read */
+  soup_server_remove_websocket_extension (server, SOUP_TYPE_WEBSOCKET_EXTENSION_DEFLATE);
   soup_server_add_websocket_handler (server, API_PATH, NULL, NULL, serve_api, studio, NULL);
   if (!set_certificate (server, config, error) || !listen_on (server, studio, error))
     return NULL;

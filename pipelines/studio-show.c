@@ -108,6 +108,9 @@ lf_show_refresh (LfShow *show, LfCodec codec)
 
 /* ---------------------------------------------------------------------- branches */
 
+/* What elements are marked with that are branches, or were. */
+#define BRANCH_MARK "lf-branch"
+
 static Branch *
 find_branch (LfShow *show, GstElement *element)
 {
@@ -131,6 +134,15 @@ refuse_query (GstPad *pad, GstPadProbeInfo *info, gpointer data)
                                                                    : GST_PAD_PROBE_OK;
 }
 
+/* A branch that fails tells so by a message. What its queue then answers would end the encoder, and
+ * with it what all the others see. */
+static GstFlowReturn
+give_to_branch (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  gst_proxy_pad_chain_default (pad, parent, buffer);
+  return GST_FLOW_OK;
+}
+
 gboolean
 lf_show_add_branch (LfShow *show, LfCodec codec, GstElement *element)
 {
@@ -145,8 +157,10 @@ lf_show_add_branch (LfShow *show, LfCodec codec, GstElement *element)
   branch->pad = gst_element_request_pad_simple (encoder->tee, "src_%u");
   g_ptr_array_add (show->branches, branch);
   encoder->branches++;
+  g_object_set_data (G_OBJECT (element), BRANCH_MARK, GINT_TO_POINTER (TRUE));
   gst_element_sync_state_with_parent (element);
   sink = gst_element_get_static_pad (element, "sink");
+  gst_pad_set_chain_function (sink, give_to_branch);
   if (gst_pad_link (branch->pad, sink) != GST_PAD_LINK_OK) {
     lf_show_remove_branch (show, element);
     return FALSE;
@@ -310,9 +324,10 @@ lf_show_record (LfShow *show, const char *format, GError **error)
     g_set_error (error, G_IO_ERROR, G_IO_ERROR_BUSY, "%s is being recorded already", show->path);
     return NULL;
   }
+  /* After an error of any branch, the pipeline takes no sink to PLAYING that gets there by and by. */
   line =
       g_strdup_printf ("queue name=in max-size-buffers=0 max-size-time=0 max-size-bytes=67108864 "
-                       "! h264parse ! %s ! filesink name=out",
+                       "! h264parse ! %s ! filesink name=out async=false",
           g_str_equal (format, "mkv") ? "matroskamux offset-to-zero=true" : "mp4mux");
   branch =
       gst_parse_bin_from_description_full (line, FALSE, NULL, GST_PARSE_FLAG_FATAL_ERRORS, error);
@@ -422,6 +437,27 @@ find_owner (LfShow *show, GstObject *object)
   return NULL;
 }
 
+/* Whether `object` is the pipeline's own. A branch that is on its way out is not, and can still tell
+ * of errors: one brings others with it. */
+static gboolean
+is_own (LfShow *show, GstObject *object)
+{
+  GstObject *parent;
+  gboolean branch = FALSE;
+
+  gst_object_ref (object);
+  while (object && object != GST_OBJECT (show->pipeline)) {
+    branch |= g_object_get_data (G_OBJECT (object), BRANCH_MARK) != NULL;
+    parent = gst_object_get_parent (object);
+    gst_object_unref (object);
+    object = parent;
+  }
+  if (object == NULL)
+    return FALSE;
+  gst_object_unref (object);
+  return !branch;
+}
+
 static void
 handle_error (LfShow *show, GstMessage *message)
 {
@@ -437,7 +473,7 @@ handle_error (LfShow *show, GstMessage *message)
 
     lf_show_remove_branch (show, element);
     show->funcs.branch_failed (element, error->message, show->user_data);
-  } else if (gst_object_has_as_ancestor (GST_MESSAGE_SRC (message), GST_OBJECT (show->pipeline))) {
+  } else if (is_own (show, GST_MESSAGE_SRC (message))) {
     g_printerr ("error: %s%s%s%s\n", error->message, debug ? " (" : "", debug ? debug : "",
         debug ? ")" : "");
     show->funcs.ended (error->message, show->user_data);

@@ -97,6 +97,25 @@ GST_START_TEST (test_framerate_while_live)
 }
 GST_END_TEST;
 
+/* Without a clock frames go as they come: no present time is to be made up for. */
+GST_START_TEST (test_framerate_without_clock)
+{
+  Rig *rig = rig_new ("is-live=true late-policy=drop num-buffers=60", "video/x-raw,format=RGBx");
+  guint i;
+
+  gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), NULL);
+  STANDIN_SET (hold_chunk, 3);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_frames (rig, 20);
+  gst_util_set_object_arg (G_OBJECT (rig->src), "framerate", "30/1");
+  rig_finish (rig);
+  for (i = 0; i < 60; i++)
+    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
+  fail_unless_equals_uint64 (rig_stat (rig, "dropped"), 0);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* --------------------------------------------------------------------------- restart */
 
 static guint64
@@ -396,6 +415,7 @@ add (Suite *suite)
 
   tcase_add_loop_test (tc, test_framerate, 0, 3);
   tcase_add_test (tc, test_framerate_while_live);
+  tcase_add_test (tc, test_framerate_without_clock);
   tcase_add_loop_test (tc, test_restart, 0, 3);
   tcase_add_loop_test (tc, test_restart_while_live, 0, 3);
   tcase_add_loop_test (tc, test_restart_in_any_state, 0, 2);

@@ -119,6 +119,22 @@ GST_START_TEST (test_first_picture)
 }
 GST_END_TEST;
 
+/* A relative path with a colon looks like a URI. */
+GST_START_TEST (test_colon)
+{
+  g_autofree char *path = write_bordered ("take:2.png", 0x2080e0, "", "pngenc");
+  g_autofree char *before = g_get_current_dir ();
+  Rig *rig;
+
+  fail_unless (g_chdir (folder) == 0);
+  rig = new_rig ("take:2.png");
+  rig_run_to_eos (rig);
+  check_pixel (rig_frame (rig, 0), 0, 0, 0x2080e0, 0);
+  rig_free (rig);
+  fail_unless (g_chdir (before) == 0);
+}
+GST_END_TEST;
+
 /* What stands out on two sides is cut off evenly; a small picture is enlarged. */
 GST_START_TEST (test_fills_frame)
 {
@@ -311,6 +327,7 @@ add (Suite *suite)
 
   tcase_add_checked_fixture (tc, make_folder, remove_folder);
   tcase_add_loop_test (tc, test_first_picture, 0, 3);
+  tcase_add_test (tc, test_colon);
   tcase_add_loop_test (tc, test_fills_frame, 0, 3);
   tcase_add_test (tc, test_upright);
   tcase_add_loop_test (tc, test_again, 0, 2);

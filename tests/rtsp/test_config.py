@@ -87,7 +87,10 @@ class Config(unittest.TestCase):
                 (["--config", "/no/such.conf"], 2, "/no/such.conf: "),
                 (["--no-such-option"], 2, "no-such-option"),
                 (["left-over"], 2, "left-over"),
-                (["-m", "seed"], 2, "NAME=VALUE"),
+                (["-m", "seed"], 2, "NAME=VALUE"), (["-m", " =1"], 2, "NAME=VALUE"),
+                (["-m", "seed[de]=1"], 2, "NAME=VALUE"),
+                (["-s", " port = 70000"], 2, "command line: [server] port: \"70000\""),
+                (["-m", "control = maybe"], 2, "[mount /live] control: \"maybe\" is neither"),
                 (["--port", "70000"], 2, "command line: [server] port:"),
                 (["--model", "/no/such"], 1, "/no/such")):
             with self.subTest(arguments=arguments):

@@ -249,6 +249,17 @@ class Hostile(unittest.TestCase):
             self.assertLess(memory[-1] - memory[-2], 8, memory)
             self.assertLess(len(server.log()), 200000)
 
+    def test_nowhere(self):
+        """A warning with each packet, of one that cannot be sent, does not fill the log."""
+        with Server("--model", SMALL_MODEL) as server, Client(server) as nowhere, \
+                Client(server) as client:
+            nowhere.describe()
+            self.assertEqual(nowhere.setup("RTP/AVP;unicast;client_port=0-0").status, 200)
+            self.assertEqual(nowhere.ask("PLAY").status, 200)
+            client.play()
+            client.play_on(frames=48)
+            self.assertEqual(server.log().count(": warning: "), 1, server.log()[-1000:])
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -37,7 +37,9 @@ class Studio(Served):
         if model:
             command += ["--set", "model=" + model]
         with open(self.log_path, "wb") as log:
+            # SIGXFSZ stays ignored: a file that may not grow is like a disk that is full
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
+                                            restore_signals=False,
                                             env=dict(os.environ, **(environment or {})))
         ready = select.select([self.process.stdout], [], [], START_SECONDS)[0]
         line = self.process.stdout.readline() if ready else ""

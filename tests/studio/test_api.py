@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import os
 import re
+import resource
 import socket
 import subprocess
 import tempfile
@@ -19,11 +20,12 @@ class Access(unittest.TestCase):
         self.assertEqual(caught.exception.status, status, arguments)
 
     def test_hosts_and_origins(self):
-        with Studio("--name", "studio.example") as studio:
+        with Studio("--name", "Studio.example") as studio:
             port = studio.port
             for host, status in (
                     ("127.0.0.1:%d", 200), ("localhost:%d", 200), ("[::1]:%d", 200),
-                    ("studio.example:%d", 200), ("evil.example:%d", 403), ("127.0.0.1", 403),
+                    ("studio.example:%d", 200), ("STUDIO.example:%d", 200),
+                    ("evil.example:%d", 403), ("127.0.0.1", 403),
                     ("127.0.0.1:1", 403), ("127.0.0.1.evil.example:%d", 403), ("10.0.0.1:%d", 403),
                     ("evil.example@127.0.0.1:%d", 403), ("127.0.0.1:%d/", 400), ("", 403)):
                 host = host.replace("%d", str(port))
@@ -227,7 +229,8 @@ class Messages(unittest.TestCase):
                     ('{"type":"set","seed":%s}' % ("9" * 40), "bad-json"),
                     ('{"type":"set","sparsity":1e999}', "bad-value"),
                     ('{"type":"set","prompt":"\\u0000"}', None),
-                    ('{"type":"set","prompt":"\\ud800"}', None), ("'" * 100, "bad-json"),
+                    ('{"type":"set","prompt":"a\\ud800b"}', "bad-json"),
+                    ('{"type":"state","id":"\\ud800"}', "bad-json"), ("'" * 100, "bad-json"),
                     ("/* */{}", "bad-json"), ('{"type":"set","prompt":"a\u0007b"}', None)):
                 client.send_text(text)
                 answer = client.wait("error", "ok")
@@ -363,6 +366,42 @@ class Recording(unittest.TestCase):
                 frame = client.wait("chunk")["frame"]
                 client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
             self.check(path, 16)
+
+    def test_full_disk(self):
+        """A recording that fails is told of, and ends nothing but itself."""
+        with Studio("--bitrate", "8000") as studio, Client(studio) as client:
+            limit = resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, (30000, limit[1]))
+            for form in "mp4", "mkv", "mp4", "mkv":
+                self.assertEqual(client.request(type="record", on=True, format=form)["type"], "ok")
+                self.assertTrue(client.wait("recorded", "ended", seconds=60)["error"])
+                frame = client.wait("chunk")["frame"]
+                client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            # the encoder, too, goes on
+            self.assertEqual(client.request(type="watch", sdp=offers.GOOD)["type"], "answer")
+            resource.prlimit(studio.process.pid, resource.RLIMIT_FSIZE, limit)
+            client.request(type="record", on=True)
+            frame = client.wait("chunk")["frame"]
+            client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            client.request(type="record", on=False)
+            done = client.wait("recorded")
+            self.assertIsNone(done["error"])
+            self.check(done["path"], 10)
+
+    def test_name(self):
+        """A folder whose name is not UTF-8 keeps nobody from getting messages."""
+        with tempfile.TemporaryDirectory() as folder, \
+                Studio("--output", os.fsdecode(os.fsencode(folder) + b"/caf\xe9")) as studio, \
+                Client(studio) as client:
+            client.request(type="record", on=True)
+            self.assertIn("/caf\ufffd/", client.request(type="state")["recording"])
+            frame = client.wait("chunk")["frame"]
+            client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+            client.request(type="record", on=False)
+            done = client.wait("recorded")
+            self.assertIsNone(done["error"])
+            (name,) = os.listdir(os.fsencode(folder) + b"/caf\xe9")
+            self.assertTrue(done["path"].endswith("/caf\ufffd/" + name.decode()))
 
     def test_impossible(self):
         with tempfile.NamedTemporaryFile() as file, \

@@ -212,6 +212,26 @@ class Hostile(unittest.TestCase):
                     while True:
                         silent.read(5)
 
+    def test_unread(self):
+        """One that asks and asks, and reads no answer, is dropped before it fills the memory."""
+        with Studio() as studio:
+            with Client(studio) as client:
+                for i in range(50):
+                    client.request(type="set", prompt="%d " % i + "x" * 4000)
+            # what could make sent and received bytes differ is declined
+            with Client(studio, "Sec-WebSocket-Extensions: permessage-deflate\r\n") as greedy:
+                self.assertEqual(len(greedy.request(type="state")["history"]), 50)
+                greedy.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                memory = studio.memory()
+                end = time.monotonic() + 60
+                with self.assertRaises(ConnectionError):
+                    while time.monotonic() < end:
+                        greedy.send(type="state")
+                        time.sleep(0.04)
+                self.assertLess(studio.memory() - memory, 80)
+            self.normal(studio)
+
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -471,7 +471,15 @@ test_json (void)
       {"{\"a\":-18446744073709551617}", "no JSON of numbers"},
       {"7", "no JSON object"},
       {"{\"a\":NaN}", "no JSON"},
+      {"{\"a\":\"\\ud800\"}", "no JSON of whole"},
+      {"{\"a\":\"x\\ud800y\"}", "no JSON of whole"},
+      {"{\"a\":\"\\ud800\\u0041\"}", "no JSON of whole"},
+      {"{\"a\":\"\\udc00\"}", "no JSON of whole"},
+      {"{\"\\ud83d\":1}", "no JSON of whole"},
+      {"{\"a\":\"\\ud8", "no JSON"},
+      {"{\"a\":\"\\", "no JSON"},
   };
+  const char *pair = "{\"a\":\"\\\\ud800 \\ud83d\\uDE00 \\u00e9\"}";
   g_autoptr (GString) many = g_string_new ("{\"a\":[0");
   g_autoptr (JsonParser) good = NULL;
   g_autoptr (GError) error = NULL;
@@ -493,6 +501,11 @@ test_json (void)
   g_clear_error (&error);
   good = lf_json_parse ("file", "text", "{\"a\":{\"b\":1},\"c\":{\"b\":1}}", 25, &error);
   g_assert_no_error (error);
+  g_clear_object (&good);
+  good = lf_json_parse ("file", "text", pair, strlen (pair), &error);
+  g_assert_no_error (error);
+  g_assert_cmpstr (json_object_get_string_member (lf_json_root (good), "a"), ==,
+      "\\ud800 \xf0\x9f\x98\x80 \xc3\xa9");
 }
 
 int
