@@ -390,7 +390,9 @@ lf_rtsp_channel_open (LfRtspChannel *self, GstRTSPThreadPool *threads)
   return ready;
 }
 
-/* With the gate. The library leaves a pipeline running that is held, when nobody plays it. */
+/* With the gate. The library leaves a pipeline running that is held, when nobody plays it. One that is
+ * told to pause and to play while it still goes on to play by itself can end up paused, GStreamer
+ * then having nothing left to do. */
 static void
 pause_unless_played (LfRtspChannel *self, gboolean played)
 {
@@ -398,7 +400,10 @@ pause_unless_played (LfRtspChannel *self, gboolean played)
   g_autoptr (GstObject) pipeline = gst_object_get_parent (GST_OBJECT (bin));
   GstState state = played ? GST_STATE_PLAYING : GST_STATE_PAUSED;
 
-  if (pipeline && GST_STATE_TARGET (pipeline) != state)
+  if (pipeline
+      && (GST_STATE_TARGET (pipeline) != state
+          || (GST_STATE (pipeline) != state
+              && GST_STATE_PENDING (pipeline) == GST_STATE_VOID_PENDING)))
     gst_rtsp_media_set_pipeline_state (self->held, state);
 }
 
