@@ -393,8 +393,8 @@ lf_model_config_parse (LfModelConfig *config, const char *path, const char *json
     get_double (&p, o, "shift", &config->shift, 0.01, 1000);
   }
   if ((o = get_object (&p, root, "cache"))) {
-    get_int (&p, o, "window", &config->window, -1, 1 << 20);
-    get_int (&p, o, "sink", &config->sink, 0, 1 << 20);
+    get_int (&p, o, "window", &config->window, -1, LF_MAX_WINDOW);
+    get_int (&p, o, "sink", &config->sink, 0, LF_MAX_WINDOW);
     get_boolean (&p, o, "relative", &config->relative);
   }
   if ((o = get_object (&p, root, "sparse")))

@@ -9,6 +9,8 @@
 
 G_BEGIN_DECLS
 
+#define LF_MAX_WINDOW (1 << 20) /* latent frames */
+
 /* What the published files do not say: `name` is the transformer's file name, by which Light
  * Forcing's models are told apart. */
 void lf_model_config_init (LfModelConfig *config, const char *name);

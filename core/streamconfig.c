@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "modelconfig.h"
 #include "sparsity.h"
 
 #define MAX_SIZE 16384 /* pixels */
@@ -78,6 +79,10 @@ lf_stream_config_check (const LfStreamConfig *config, LfModel *model, GError **e
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all",
         config->window, config->sink, chunk);
+  else if (config->window > LF_MAX_WINDOW)
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
+        "window is %d latent frames; choose at most %d, or -1 for all", config->window,
+        LF_MAX_WINDOW);
   else if (config->relative && config->window == -1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
         "long (relative) mode needs a window; choose at least %" G_GINT64_FORMAT " latent frames",

@@ -618,6 +618,7 @@ test_bad_settings (void)
   REFUSED (window, 3, "window");
   REFUSED (window, 0, "window");
   REFUSED (window, -1, "window"); /* relative mode needs one */
+  REFUSED (window, G_MAXINT, "window");
   REFUSED (sink, -1, "sink");
   REFUSED (sink, G_MAXINT, "sink");
   REFUSED (sparse.target, 2, "sparsity");
