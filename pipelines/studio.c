@@ -7,6 +7,7 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -18,8 +19,9 @@
 
 static const char description[] =
     "Open the printed address in a browser. All who do see the same video, and each can steer it.\n"
-    "The video is made while a page is open, or while it is recorded. SIGINT and SIGTERM end the\n"
-    "studio, and complete the file that is being recorded.\n"
+    "The video is made while a page is open, or while it is recorded. SIGINT, SIGTERM and SIGHUP "
+    "end\n"
+    "the studio, and complete the file that is being recorded.\n"
     "\n"
     "It listens on this machine only. On another --address clients need a token: that of the\n"
     "environment variable " TOKEN_VARIABLE ", or one that is made up and printed with\n"
@@ -296,6 +298,19 @@ set_up_malloc (void)
 #endif
 }
 
+/* All of them end the studio in order, which completes a recording; but not a terminal that goes where
+ * nohup has that ignored. */
+static void
+watch_signals (App *app)
+{
+  struct sigaction hangup;
+
+  g_unix_signal_add (SIGINT, stop, app);
+  g_unix_signal_add (SIGTERM, stop, app);
+  if (sigaction (SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN)
+    g_unix_signal_add (SIGHUP, stop, app);
+}
+
 int
 main (int argc, char **argv)
 {
@@ -308,8 +323,7 @@ main (int argc, char **argv)
   if (read_arguments (argc, argv, &status)) {
     app.loop = g_main_loop_new (NULL, FALSE);
     app.cancellable = g_cancellable_new ();
-    g_unix_signal_add (SIGINT, stop, &app);
-    g_unix_signal_add (SIGTERM, stop, &app);
+    watch_signals (&app);
     status = 0;
     if (!serve (&app, &error) && !g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_printerr ("%s\n", error->message);

@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import signal
 import socket
 import subprocess
 import tempfile
@@ -358,14 +359,17 @@ class Recording(unittest.TestCase):
             self.assertEqual(client.request(type="record", on=False)["type"], "ok")
 
     def test_signal(self):
-        """A recording is complete when SIGTERM ends the studio."""
-        with tempfile.TemporaryDirectory() as folder:
-            with Studio("--output", folder) as studio, Client(studio) as client:
-                client.request(type="record", on=True)
-                path = client.request(type="state")["recording"]
-                frame = client.wait("chunk")["frame"]
-                client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
-            self.check(path, 16)
+        """A recording is complete when a signal ends the studio."""
+        for number in signal.SIGTERM, signal.SIGINT, signal.SIGHUP:
+            with self.subTest(number.name), tempfile.TemporaryDirectory() as folder:
+                with Studio("--output", folder) as studio, Client(studio) as client:
+                    client.request(type="record", on=True)
+                    path = client.request(type="state")["recording"]
+                    frame = client.wait("chunk")["frame"]
+                    client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+                    studio.process.send_signal(number)
+                    studio.process.wait(Studio.STOP_SECONDS)
+                self.check(path, 16)
 
     def test_full_disk(self):
         """A recording that fails is told of, and ends nothing but itself."""
