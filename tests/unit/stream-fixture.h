@@ -9,6 +9,22 @@
 
 static char *model_path;
 
+static inline void
+init_stream_tests (int *argc, char ***argv)
+{
+  g_test_init (argc, argv, NULL);
+  model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
+}
+
+static inline int
+run_stream_tests (void)
+{
+  int result = g_test_run ();
+
+  g_free (model_path);
+  return result;
+}
+
 static inline LfModel *
 load (void)
 {

@@ -179,14 +179,9 @@ test_threads (void)
 int
 main (int argc, char **argv)
 {
-  gint result;
-
-  g_test_init (&argc, &argv, NULL);
-  model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
+  init_stream_tests (&argc, &argv);
   g_test_add_func ("/faults/open", test_open);
   g_test_add_func ("/faults/run", test_run);
   g_test_add_func ("/faults/threads", test_threads);
-  result = g_test_run ();
-  g_free (model_path);
-  return result;
+  return run_stream_tests ();
 }

@@ -138,13 +138,8 @@ test_change_format (void)
 int
 main (int argc, char *argv[])
 {
-  gint status;
-
-  g_test_init (&argc, &argv, NULL);
-  model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
+  init_stream_tests (&argc, &argv);
   g_test_add_func ("/formats/luma", test_formats);
   g_test_add_func ("/formats/change", test_change_format);
-  status = g_test_run ();
-  g_free (model_path);
-  return status;
+  return run_stream_tests ();
 }

@@ -234,15 +234,10 @@ test_start_picture_cancelled (void)
 int
 main (int argc, char **argv)
 {
-  gint result;
-
-  g_test_init (&argc, &argv, NULL);
-  model_path = g_build_filename (g_getenv ("LF_TEST_DATA"), "small-model.safetensors", NULL);
+  init_stream_tests (&argc, &argv);
   g_test_add_func ("/start/picture", test_start_picture);
   g_test_add_func ("/start/picture-modes", test_start_picture_modes);
   g_test_add_func ("/start/chunk-of-one", test_start_chunk_of_one);
   g_test_add_func ("/start/picture-cancelled", test_start_picture_cancelled);
-  result = g_test_run ();
-  g_free (model_path);
-  return result;
+  return run_stream_tests ();
 }
