@@ -19,9 +19,8 @@
 
 static const char description[] =
     "Open the printed address in a browser. All who do see the same video, and each can steer it.\n"
-    "The video is made while a page is open, or while it is recorded. SIGINT, SIGTERM and SIGHUP "
-    "end\n"
-    "the studio, and complete the file that is being recorded.\n"
+    "The video is made while a page is open, or while it is recorded. SIGINT, SIGTERM and SIGHUP\n"
+    "end the studio, and complete the file that is being recorded.\n"
     "\n"
     "It listens on this machine only. On another --address clients need a token: that of the\n"
     "environment variable " TOKEN_VARIABLE ", or one that is made up and printed with\n"
