@@ -148,6 +148,8 @@ GST_START_TEST (test_other_pipeline)
 
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 15);
+  /* frames can come while the pipeline still takes its elements to PLAYING, the source last */
+  rig_settle (rig, GST_STATE_PLAYING);
   gst_element_set_state (rig->src, GST_STATE_NULL);
   fail_unless (gst_bin_remove (GST_BIN (rig->pipeline), rig->src));
   gst_element_set_state (other->src, GST_STATE_NULL);
