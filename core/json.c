@@ -43,15 +43,15 @@ read_unit (const char *text, gsize length, gsize at)
   return unit;
 }
 
-/* The length of the escape at `at`; 0: it names half of a pair of units, of which json-glib makes
- * what is no UTF-8. */
+/* The length of the escape at `at`; 0: it is none of JSON's, or it names half of a pair of units.
+ * json-glib would take both (\377 for the byte of that octal number) and make what is no UTF-8. */
 static gsize
 measure_escape (const char *text, gsize length, gsize at)
 {
   gint unit = read_unit (text, length, at), low;
 
   if (unit < 0)
-    return 2;
+    return at + 1 < length && text[at + 1] && strchr ("\"\\/bfnrt", text[at + 1]) ? 2 : 0;
   if (unit >= 0xdc00 && unit <= 0xdfff)
     return 0;
   if (unit < 0xd800 || unit > 0xdbff)

@@ -42,6 +42,7 @@ description = json.loads(header(model))["__metadata__"]["lightforce"]
 write("model", "packed", description.encode())
 write("model", "dense", b'{"format":1,"sparse":null,"cache":{"window":-1},"decoder":{"kind":"wan"}}')
 write("model", "steps", b'{"sampling":{"steps":[1000,1e2,0.5],"shift":3},"video":{"framerate":[30000,1001]}}')
+write("model", "escapes", rb'{"format":1,"name":"\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00","license":"\377\x80"}')
 
 write("prompts", "script", b"\xef\xbb\xbf# comment\r\n\n00:00 first\n00:00:01.500 \xc3\xa9t\xc3\xa9\n1:02:03.004\tlast")
 write("prompts", "order", b"00:02 a\n00:01 b\n")
