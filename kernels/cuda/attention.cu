@@ -7,8 +7,9 @@
 /* The kernels with matrix instructions take bf16 and the head widths of published models; the
  * one here takes everything. */
 
-#define ROWS 16 /* queries of a block */
-#define KEYS 32 /* of a tile */
+#define ROWS 16         /* queries of a block */
+#define KEYS 32         /* of a tile */
+#define OWN_SHARED 8192 /* bytes beside those that depend on a head's width, at most */
 #define THREADS 128
 
 /* Shared memory: queries (ROWS, d), keys (KEYS, d + 1), values (KEYS, d), results (ROWS, d), all
@@ -75,6 +76,7 @@ __launch_bounds__ (THREADS) attention_kernel (const __grid_constant__ LfCudaAtte
   lf_kernel_begin ();
   extern __shared__ float shared[];
   __shared__ float weight[ROWS][KEYS], maximum[ROWS], sum[ROWS];
+  static_assert (sizeof (weight) + sizeof (maximum) + sizeof (sum) <= OWN_SHARED);
   const int d = a.d, C = a.heads * d, head = blockIdx.y;
   float *sq = shared, *sk = sq + ROWS * d, *sv = sk + KEYS * (d + 1), *so = sv + KEYS * d;
   const int pieces = (a.block_q + ROWS - 1) / ROWS, block = blockIdx.x / pieces;
@@ -123,15 +125,12 @@ plain (LfQueue *q, LfCudaAttention a)
     a.block_k = a.n;
     a.frame_blocks = 1;
   }
-  if (bytes + 8192 > q->device->shared_limit) {
+  if (bytes + OWN_SHARED > q->device->shared_limit) {
     lf_cuda_fail (q, LF_ERROR_UNSUPPORTED,
         "attention heads %d wide do not fit this GPU; choose backend=cpu", a.d);
     return;
   }
-  if (!lf_cuda_ok (q,
-          cudaFuncSetAttribute (
-              attention_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),
-          "attention"))
+  if (!lf_cuda_allow_shared (q, attention_kernel<T>, OWN_SHARED, "attention"))
     return;
   dim3 grid (a.q_blocks * lf_cuda_blocks (a.block_q, ROWS), a.heads);
   lf_cuda_launch (q, attention_kernel<T>, grid, THREADS, bytes, a);

@@ -61,6 +61,19 @@ lf_cuda_launch (
   (void) cudaLaunchKernelEx (&config, kernel, static_cast<P> (args)...);
 }
 
+/* Lets blocks of a kernel have all the shared memory there is beside `fixed` bytes of its own. Asked
+ * for before launches of more than 48 KiB; always for the most, since streams of other threads may
+ * be about to launch the same kernel with more. */
+template <typename... P>
+static inline gboolean
+lf_cuda_allow_shared (LfQueue *q, void (*kernel) (P...), gsize fixed, const char *what)
+{
+  return lf_cuda_ok (q,
+      cudaFuncSetAttribute (kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+          (int) (q->device->shared_limit - fixed)),
+      what);
+}
+
 /* Every kernel that lf_cuda_launch() queues begins with this, in all its threads, and reads and
  * writes nothing before: when it returns, all that was queued earlier is done. */
 __device__ __forceinline__ void

@@ -520,10 +520,7 @@ run_mma (LfQueue *q, LfBf16 *y, const LfBf16 *qkv, gint frames, gint pixels, gin
   gint pieces = (gint) lf_cuda_blocks (pixels, ROWS);
   Shares shares = {};
 
-  if (!lf_cuda_ok (q,
-          cudaFuncSetAttribute (attend_mma<GROUPS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-              (int) shared_bytes (C)),
-          "preparing attention between pixels")
+  if (!lf_cuda_allow_shared (q, attend_mma<GROUPS>, 0, "preparing attention between pixels")
       || !cut_keys<GROUPS> (q, &shares, frames * pieces, frames, pixels, C))
     return;
   lf_cuda_launch (q, attend_mma<GROUPS>, dim3 (frames * pieces, shares.count), THREADS,

@@ -354,10 +354,7 @@ launch_select (LfQueue *q, const LfSelectBlocks *a)
       return;
     bytes = 0;
   } else if (bytes > 48 * 1024
-             && !lf_cuda_ok (q,
-                 cudaFuncSetAttribute (select_blocks<STEPS>,
-                     cudaFuncAttributeMaxDynamicSharedMemorySize, (int) bytes),
-                 "select_blocks")) {
+             && !lf_cuda_allow_shared (q, select_blocks<STEPS>, 0, "select_blocks")) {
     return;
   }
   lf_cuda_launch (q, select_blocks<STEPS>, blocks, SELECT_THREADS, bytes, *a, scratch);
