@@ -41,10 +41,6 @@ float *lf_cpu_scratch (LfQueue *q, gint thread, gsize floats);
 /* The same for an operation as a whole, between its loops. */
 float *lf_cpu_shared (LfQueue *q, gsize floats);
 
-/* Row-major C = alpha A op(B) + beta C in one thread, B (N, K) if trans_b else (K, N). */
-void lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float *A, gint lda,
-    const float *B, gint ldb, float beta, float *C, gint ldc);
-
 /* -Dc_args=-DLF_CPU_WITHOUT_AVX512 is for measuring what processors without it do. */
 #ifdef LF_CPU_WITHOUT_AVX512
 #define LF_CPU_V4

@@ -2,7 +2,6 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <cblas.h>
 #include <string.h>
 
 #include "gemm.h"
@@ -25,14 +24,6 @@ typedef struct
   LfEpilogue epilogue;
   const float *gate;
 } Linear;
-
-void
-lf_cpu_gemm (gboolean trans_b, gint M, gint N, gint K, float alpha, const float *A, gint lda,
-    const float *B, gint ldb, float beta, float *C, gint ldc)
-{
-  cblas_sgemm (CblasRowMajor, CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, M, N, K, alpha, A,
-      lda, B, ldb, beta, C, ldc);
-}
 
 /* `columns` rows of the weights from `column` on, as floats. */
 static void

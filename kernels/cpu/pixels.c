@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/layout.h"
+#include "blas.h"
 #include "cpu.h"
 #include "vecmath.h"
 
@@ -149,11 +150,11 @@ attend_pixels (gpointer data, gint64 begin, gint64 end, gint thread)
     float *score = lf_cpu_scratch (a->q, thread, (gsize) rows * n);
     gint i;
 
-    lf_cpu_gemm (TRUE, rows, n, C, 1 / sqrtf (C), qkv + (gsize) first * 3 * C, 3 * C, qkv + C,
+    lf_cpu_blas (TRUE, rows, n, C, 1 / sqrtf (C), qkv + (gsize) first * 3 * C, 3 * C, qkv + C,
         3 * C, 0, score, n);
     for (i = 0; i < rows; i++)
       softmax (score + (gsize) i * n, n);
-    lf_cpu_gemm (FALSE, rows, C, n, 1, score, n, qkv + 2 * C, 3 * C, 0,
+    lf_cpu_blas (FALSE, rows, C, n, 1, score, n, qkv + 2 * C, 3 * C, 0,
         a->y + ((gsize) frame * n + first) * C, C);
   }
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "core/t5bucket.h"
+#include "blas.h"
 #include "cpu.h"
 #include "vecmath.h"
 
@@ -87,10 +88,10 @@ attend (gpointer data, gint64 begin, gint64 end, gint thread)
 
     for (i = 0; i < 2 * a->T - 1; i++)
       by_distance[i] = a->bias[(gsize) a->bucket[i] * a->heads + head];
-    lf_cpu_gemm (TRUE, rows, n, a->d, 1, queries, 3 * C, keys, 3 * C, 0, score, n);
+    lf_cpu_blas (TRUE, rows, n, a->d, 1, queries, 3 * C, keys, 3 * C, 0, score, n);
     for (i = 0; i < rows; i++)
       biased_softmax (score + (gsize) i * n, by_distance + a->T - 1 - (first + i), n);
-    lf_cpu_gemm (FALSE, rows, a->d, n, 1, score, n, values, 3 * C, 0,
+    lf_cpu_blas (FALSE, rows, a->d, n, 1, score, n, values, 3 * C, 0,
         a->y + (gsize) first * C + head * a->d, C);
   }
 }

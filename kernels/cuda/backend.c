@@ -7,7 +7,6 @@
 #include "kernels/cuda/device.h"
 
 #define MIN_CAPABILITY 80 /* bf16 */
-#define MARKS_KEPT 256
 
 /* ------------------------------------------------------------------ errors */
 

@@ -175,8 +175,9 @@ settle (Sim *sim)
   }
 }
 
-void
-sim_release (Sim *sim)
+/* Lets the element go on where its time has come. */
+static void
+release (Sim *sim)
 {
   GstClockTime now = gst_clock_get_time (GST_CLOCK (sim->clock));
   gboolean due = TRUE;
@@ -190,8 +191,9 @@ sim_release (Sim *sim)
   }
 }
 
-void
-sim_step (Sim *sim)
+/* Lets time pass to the next event. */
+static void
+step (Sim *sim)
 {
   GstClockTime next;
   GstClockID id = NULL;
@@ -205,7 +207,7 @@ sim_step (Sim *sim)
   fail_unless (GST_CLOCK_TIME_IS_VALID (next), "both threads wait for each other");
   gst_test_clock_set_time (sim->clock, next);
   settle (sim);
-  sim_release (sim);
+  release (sim);
 }
 
 void
@@ -227,7 +229,7 @@ sim_run_frames (Sim *sim, guint count)
 {
   settle (sim);
   while (rig_count (sim->rig) < count) {
-    sim_step (sim);
+    step (sim);
     settle (sim);
   }
 }

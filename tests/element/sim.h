@@ -37,10 +37,6 @@ typedef struct
 /* Set up the stand-in before. `policy` is late-policy, `properties` are further ones. */
 Sim *sim_new (const char *policy, guint depth, guint prebuffer, const char *properties);
 void sim_free (Sim *sim);
-/* Lets time pass to the next event. */
-void sim_step (Sim *sim);
-/* Lets the element go on where its time has come. */
-void sim_release (Sim *sim);
 /* Begins a new video in no time; another seed than before. */
 void sim_restart (Sim *sim, guint64 seed);
 /* Lets time pass until `count` frames came out. */
