@@ -314,6 +314,7 @@ lf_stream_settle (LfStream *s, GCancellable *cancellable, GError **error)
 
   if (!s->sampler->made)
     return TRUE;
+  s->model->backend->ops->mark (s->q, LF_NO_TAG); /* what decoding took is not the pass's time */
   if (!commit (s, cancellable, error) || !s->model->backend->ops->wait (s->q, error))
     return FALSE;
   s->stats.generate_us += g_get_monotonic_time () - start;
