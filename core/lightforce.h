@@ -132,7 +132,7 @@ LF_API void lf_model_unref (LfModel *model);
 LF_API const LfModelInfo *lf_model_get_info (LfModel *model);
 
 /* The path lf_model_load (NULL, ...) reads: $LIGHTFORCE_DEFAULT_MODEL or the
- * installed file. */
+ * installed file. The string is the library's. */
 LF_API const char *lf_default_model_path (void);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC (LfModel, lf_model_unref)
@@ -219,7 +219,8 @@ typedef struct
 LF_API void lf_stream_config_init (LfStreamConfig *config, LfModel *model);
 
 /* Opens a stream: all memory is taken and the prompt is encoded here.
- * `config` is copied. NULL with `error` set on failure. */
+ * `config` is copied, its strings and picture with it; the stream keeps a reference of `model`.
+ * NULL with `error` set on failure. */
 LF_API LfStream *lf_stream_new (
     LfModel *model, const LfStreamConfig *config, GCancellable *cancellable, GError **error);
 LF_API void lf_stream_free (LfStream *stream);
@@ -258,7 +259,7 @@ typedef struct
   const LfSelection *selection;  /* NULL: no probe is set, or all keys were attended to */
 } LfChunk;
 
-/* Makes the next chunk. NULL with `error` set on failure; after a cancelled call, or one that found
+/* Makes the next chunk. Returns a reference, for lf_chunk_unref; NULL with `error` set on failure; after a cancelled call, or one that found
  * no memory, the stream can go on: the same chunk is made again. */
 LF_API LfChunk *lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error);
 /* Does what the next call of lf_stream_next would begin with: one more pass over the latest chunk, by

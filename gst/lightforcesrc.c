@@ -104,6 +104,19 @@
  * out by default: a text that was published cannot be taken back, while who has it can show at any
  * time that it belongs to the hash. (A hash does not hide a text that others can guess.)
  *
+ * ## Figures
+ *
+ * #LightforceSrc:stats counts since the element last left READY. Of the generator: `chunks`,
+ * `pictures` (guint64), `prompt-serial` (uint, of the latest chunk), `sparsity` (double, of the latest
+ * chunk), and the time it took in all, in microseconds (gint64): `generate-us` (denoising),
+ * `decode-us` (latents to pictures), `text-us` (prompts). Its memory in bytes (guint64):
+ * `weights-bytes`, shared by all elements with the same model, `state-bytes` and `scratch-bytes`. Of
+ * the output (guint64): `frames`, of which `shown` had a picture of their own and `repeated` had the
+ * one before again; pictures `dropped`, `resyncs` (moves of the schedule), `late-episodes` (times that
+ * the generator fell behind). `queue-level` (uint) is the number of finished chunks that wait, and
+ * `generation-ratio` (double) the time that the latest chunk took as a share of the time it plays,
+ * so that more than 1 is slower than real time.
+ *
  * ## Example launch lines
  *
  * |[

@@ -13,9 +13,9 @@
 #define PATIENCE 30
 
 static const char description[] =
-    "Clients of a path share one video. It begins with the first client and ends with the last "
-    "one;\nthe models are loaded before the server listens. Once it does, it prints one line with "
-    "the\naddresses of all mounts. SIGINT and SIGTERM end it.\n"
+    "Clients of a path share one video. It begins with the first client and is given up 10 s\n"
+    "after the last one; the models are loaded before the server listens. Once it does, it prints\n"
+    "one line with the addresses of all mounts. SIGINT and SIGTERM end it.\n"
     "\n"
     "The file has groups of NAME=VALUE lines; arguments go before it.\n"
     "\n"
