@@ -1,8 +1,10 @@
-"""The plain definition of what a packed model computes, one stream at a time.
+"""The plain definition of what the core computes, one stream at a time.
 
 Weights are flat dicts of tensors under the key names of the published
-checkpoints (Wan 2.1, UMT5, TAEHV).  sample.py runs a packed file through it,
-check_nets.py holds the batched training code against it.
+checkpoints (Wan 2.1, UMT5, TAEHV).  tests/data/make_golden.py records what it
+makes of small random models, golden.py what it makes of the default one;
+sample.py runs a packed file through it, check_nets.py holds the batched training
+code against it.
 
 Shapes: F latent frames in one chunk, d head width, h heads, Z latent channels.
 """
@@ -277,6 +279,80 @@ class Generator:
         self.cache = self.pending
         self.frames_done += len(clean)
         return clean
+
+
+# ---------------------------------------------------------------- video decoder
+LATENT_MEAN = [-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+               0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921]
+LATENT_STD = [2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+              3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160]
+
+
+class Decoder:
+    """Streaming causal 3-D convolutional decoder (Wan VAE and its pruned kin).
+
+    Feed latents in order, any number at a time: the first latent frame of a
+    stream gives 1 picture, every later one 4.  State is the last two input
+    frames of every temporal convolution.
+    """
+
+    def __init__(self, w):
+        self.w, self.past, self.first = w, {}, True
+
+    def _conv(self, x, name):
+        """Causal convolution over [T, C, H, W]; a 1x1x1 kernel needs no history."""
+        w, b = self.w[name + ".weight"], self.w[name + ".bias"]
+        if w.dim() == 4:
+            return F.conv2d(x, w, b, padding=w.shape[-1] // 2)
+        kt = w.shape[2]
+        if kt > 1:
+            past = self.past.get(name, x.new_zeros(kt - 1, *x.shape[1:]))
+            x = torch.cat([past, x])
+            self.past[name] = x[-(kt - 1):]
+        pad = w.shape[-1] // 2
+        return F.conv3d(x.transpose(0, 1)[None], w, b, padding=(0, pad, pad))[0].transpose(0, 1)
+
+    def _norm(self, x, name):
+        return F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.w[name + ".gamma"].view(-1, 1, 1)
+
+    def _residual(self, x, p):
+        y = self._conv(F.silu(self._norm(x, p + "residual.0")), p + "residual.2")
+        y = self._conv(F.silu(self._norm(y, p + "residual.3")), p + "residual.6")
+        return y + (self._conv(x, p + "shortcut") if p + "shortcut.weight" in self.w else x)
+
+    def _attend(self, x, p):
+        t, c, h, w = x.shape
+        q, k, v = self._conv(self._norm(x, p + "norm"), p + "to_qkv").flatten(2).transpose(1, 2).chunk(3, -1)
+        y = (q @ k.transpose(1, 2) / math.sqrt(c)).softmax(-1) @ v
+        return x + self._conv(y.transpose(1, 2).reshape(t, c, h, w), p + "proj")
+
+    def _upsample(self, x, p):
+        if p + "time_conv.weight" in self.w and not self.first:
+            y = self._conv(x, p + "time_conv")
+            x = y.view(len(x), 2, -1, *x.shape[2:]).flatten(0, 1)
+        x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return self._conv(x, p + "resample.1")
+
+    def frame(self, latent):
+        """One latent frame [Z, H, W] -> pictures [1 or 4, 3, 8H, 8W] in [-1, 1]."""
+        z = len(latent)
+        scale, shift = (torch.tensor(t[:z]).view(-1, 1, 1) for t in (LATENT_STD, LATENT_MEAN))
+        x = self._conv((latent * scale + shift)[None], "conv2")
+        x = self._conv(x, "decoder.conv1")
+        x = self._residual(x, "decoder.middle.0.")
+        x = self._attend(x, "decoder.middle.1.")
+        x = self._residual(x, "decoder.middle.2.")
+        i = 0
+        while any(k.startswith(f"decoder.upsamples.{i}.") for k in self.w):
+            p = f"decoder.upsamples.{i}."
+            x = self._upsample(x, p) if p + "resample.1.weight" in self.w else self._residual(x, p)
+            i += 1
+        x = self._conv(F.silu(self._norm(x, "decoder.head.0")), "decoder.head.2")
+        self.first = False
+        return x.clamp(-1, 1)
+
+    def decode(self, latents):
+        return torch.cat([self.frame(z) for z in latents])
 
 
 # -------------------------------------------------------------- picture encoder
