@@ -232,6 +232,22 @@ static const LfBackendOps cpu_ops = {
     .pictures_to_frames = lf_cpu_pictures_to_frames,
 };
 
+/* What the kernel calls the processor, its vectors, how many there are. */
+static char *
+describe_processors (void)
+{
+  g_autofree char *info = NULL, *name = NULL;
+  const char *line, *vectors = lf_cpu_has_avx512 () ? ", AVX-512"
+                               : lf_cpu_has_avx2 () ? ", AVX2"
+                                                    : "";
+
+  if (g_file_get_contents ("/proc/cpuinfo", &info, NULL, NULL)
+      && (line = strstr (info, "model name")) && (line = strchr (line, ':')))
+    name = g_strstrip (g_strndup (line + 1, strcspn (line + 1, "\n")));
+  return g_strdup_printf (
+      "%s%s, %u processors", name ? name : "CPU", vectors, g_get_num_processors ());
+}
+
 static gboolean
 cpu_open (LfBackend *be, LfPrecision precision, GError **error)
 {
@@ -246,7 +262,7 @@ cpu_open (LfBackend *be, LfPrecision precision, GError **error)
   g_mutex_init (&memory->lock);
   memory->sizes = g_hash_table_new (NULL, NULL);
   be->ops = &cpu_ops;
-  be->device = g_strdup_printf ("%u processors", g_get_num_processors ());
+  be->device = describe_processors ();
   be->data = memory;
   be->act = LF_DTYPE_F32;
   be->precision = LF_PRECISION_FP32;
