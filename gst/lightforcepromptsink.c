@@ -251,12 +251,9 @@ running_time (LightforcePromptSink *self, GstClockTime time)
                                                                                          : 0;
 }
 
-/* In place of the base class's: it would hold the first text until the pipeline plays, and each
- * one until its time, but the source needs them before. */
-static GstFlowReturn
-lf_prompt_sink_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+static void
+take_buffer (LightforcePromptSink *self, GstBuffer *buffer)
 {
-  LightforcePromptSink *self = LF_PROMPT_SINK (parent);
   g_autoptr (LightforceSrc) source = g_weak_ref_get (&self->source);
   g_autofree char *text = read_text (self, buffer);
 
@@ -265,7 +262,27 @@ lf_prompt_sink_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
     gst_element_send_event (GST_ELEMENT (source),
         lf_prompt_event_new (text, running_time (self, GST_BUFFER_PTS (buffer))));
   }
+}
+
+/* In place of the base class's: it would hold the first text until the pipeline plays, and each
+ * one until its time, but the source needs them before. */
+static GstFlowReturn
+lf_prompt_sink_chain (GstPad *pad, GstObject *parent, GstBuffer *buffer)
+{
+  take_buffer (LF_PROMPT_SINK (parent), buffer);
   gst_buffer_unref (buffer);
+  return GST_FLOW_OK;
+}
+
+/* The base class's knows nothing of the function above, and a pad must have one. */
+static GstFlowReturn
+lf_prompt_sink_chain_list (GstPad *pad, GstObject *parent, GstBufferList *list)
+{
+  guint i;
+
+  for (i = 0; i < gst_buffer_list_length (list); i++)
+    take_buffer (LF_PROMPT_SINK (parent), gst_buffer_list_get (list, i));
+  gst_buffer_list_unref (list);
   return GST_FLOW_OK;
 }
 
@@ -354,6 +371,7 @@ lf_prompt_sink_init (LightforcePromptSink *self)
   gst_base_sink_set_sync (GST_BASE_SINK (self), FALSE);
   gst_base_sink_set_async_enabled (GST_BASE_SINK (self), FALSE);
   gst_pad_set_chain_function (GST_BASE_SINK_PAD (self), lf_prompt_sink_chain);
+  gst_pad_set_chain_list_function (GST_BASE_SINK_PAD (self), lf_prompt_sink_chain_list);
   /* The video says when a pipeline ends: text from the network never does, and subtitles may go
    * on for longer. */
   GST_OBJECT_FLAG_UNSET (self, GST_ELEMENT_FLAG_SINK);

@@ -120,6 +120,50 @@ GST_START_TEST (test_texts)
 }
 GST_END_TEST;
 
+static GstBuffer *
+new_cue (const char *text, GstClockTime time)
+{
+  GstBuffer *buffer = gst_buffer_new_memdup (text, strlen (text));
+
+  GST_BUFFER_PTS (buffer) = time;
+  GST_BUFFER_DURATION (buffer) = GST_SECOND / 2;
+  return buffer;
+}
+
+/* Texts with times and lines of their own, one by one and in a list. */
+GST_START_TEST (test_cues)
+{
+  static const char tail[] = "fakesink name=sink sync=false  appsrc name=app format=time "
+                             "caps=text/x-raw,format=utf8 ! lightforcepromptsink name=text";
+  Rig *rig = rig_new_full ("prompt=zero num-buffers=69", RGBX, tail);
+  GstElement *text = gst_bin_get_by_name (GST_BIN (rig->pipeline), "text");
+  GstElement *app = gst_bin_get_by_name (GST_BIN (rig->pipeline), "app");
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (text, "sink");
+  g_autoptr (GstBufferList) list = gst_buffer_list_new ();
+  g_autoptr (GstBuffer) single = new_cue ("one", 0);
+  GstFlowReturn ret;
+
+  gst_buffer_list_add (list, new_cue ("two\nlines", GST_SECOND));
+  gst_buffer_list_add (list, new_cue ("three\r\n", 5 * GST_SECOND / 2));
+  STANDIN_SET (hold_load, TRUE);
+  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_end, NULL, NULL);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  g_signal_emit_by_name (app, "push-buffer", single, &ret);
+  fail_unless_equals_int (ret, GST_FLOW_OK);
+  g_signal_emit_by_name (app, "push-buffer-list", list, &ret);
+  fail_unless_equals_int (ret, GST_FLOW_OK);
+  g_signal_emit_by_name (app, "end-of-stream", &ret);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two lines", 1), 21);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 2), 45);
+  rig_wait_end (rig);
+  rig_expect_no_warning (rig);
+  gst_object_unref (app);
+  gst_object_unref (text);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 GST_START_TEST (test_which_source)
 {
   static const struct
@@ -170,6 +214,7 @@ add (Suite *suite)
 
   tcase_add_test (tc, test_subtitles);
   tcase_add_loop_test (tc, test_texts, 0, 6);
+  tcase_add_test (tc, test_cues);
   tcase_add_loop_test (tc, test_which_source, 0, 7);
 }
 
