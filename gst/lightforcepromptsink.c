@@ -9,10 +9,17 @@
  * @short_description: lets a stream of text say what lightforcesrc shows
  * @see_also: lightforcesrc
  *
- * Each buffer of text becomes a prompt of a #LightforceSrc in the same pipeline, from the buffer's
- * running time on, or at once where it has no time. Subtitles, text from the network and what
- * speech recognisers hear can drive the video that way. Markup is taken out, lines of one buffer
- * are joined, and empty texts change nothing.
+ * Text becomes prompts of a #LightforceSrc in the same pipeline. Subtitles, text from the network
+ * and what speech recognisers hear can drive the video that way. Markup is taken out; empty texts
+ * change nothing, and ones of more than 64 KiB are left out, with a warning.
+ *
+ * What is one prompt depends on the segment. In a segment of time, as subtitles and datagrams have
+ * it, each buffer is: its lines are joined, and it holds from the buffer's running time on, or at
+ * once where it has none. A segment of bytes comes from a TCP connection, a pipe or a file that is
+ * read as it is, without `do-timestamp`: there each line is a prompt, at once, however the bytes
+ * are cut into buffers, and the end of the stream ends the last line. A buffer with a duration is
+ * a prompt of its own in either. An application that pushes whole texts sets `format=time` on its
+ * appsrc.
  *
  * Texts are handed on as soon as they come, and wait in the source for their time. The source
  * makes its video ahead of time: a text that comes less than the queued chunks ahead of its time
@@ -34,7 +41,7 @@
  * |[
  * gst-launch-1.0 lightforcesrc is-live=true flush-on-prompt=true ! videoconvert ! autovideosink tcpserversrc host=127.0.0.1 port=5001 ! text/x-raw,format=utf8 ! lightforcepromptsink
  * ]|
- * Shows each line that is sent to a TCP port, as by `nc 127.0.0.1 5001`.
+ * Shows each line that is sent to a TCP port, as by `nc 127.0.0.1 5001`, until that connection ends.
  *
  * Since: 0.1
  */
@@ -64,7 +71,8 @@ struct _LightforcePromptSink
 
   /* streaming thread */
   gboolean markup;
-  gboolean warned; /* of a buffer that is no text */
+  gboolean warned; /* of what is no text */
+  GString *line;   /* of a stream of bytes: what came of the line that has not ended */
 };
 
 static GstStaticPadTemplate sink_template = GST_STATIC_PAD_TEMPLATE ("sink", GST_PAD_SINK,
@@ -208,34 +216,40 @@ fold (char *text)
   g_strstrip (text);
 }
 
-/* NULL, with a warning the first time: it is no text. */
-static char *
-read_text (LightforcePromptSink *self, GstBuffer *buffer)
+/* Once from READY to PAUSED on: where one is bad, more may come, and quickly. */
+static void
+warn_left_out (LightforcePromptSink *self, gsize size)
 {
-  gsize size = gst_buffer_get_size (buffer);
+  if (self->warned)
+    return;
+  self->warned = TRUE;
+  if (size > MAX_TEXT_BYTES)
+    GST_ELEMENT_WARNING (self, STREAM, DECODE,
+        (_ ("A text of more than %d bytes is left out: send shorter ones."), MAX_TEXT_BYTES),
+        (NULL));
+  else
+    GST_ELEMENT_WARNING (self, STREAM, DECODE,
+        (_ ("A text of %lu bytes is left out: prompts are UTF-8."), (gulong) size), (NULL));
+}
+
+/* NULL: there is none, or, with a warning the first time, it cannot be a prompt. */
+static char *
+read_text (LightforcePromptSink *self, const char *data, gsize size)
+{
   g_autofree char *raw = NULL;
   char *text;
 
-  if (size > MAX_TEXT_BYTES)
-    goto no_text;
-  raw = g_malloc0 (size + 1);
-  gst_buffer_extract (buffer, 0, raw, size);
-  if (!g_utf8_validate (raw, -1, NULL))
-    goto no_text;
+  if (size == 0)
+    return NULL;
+  if (size <= MAX_TEXT_BYTES)
+    raw = g_strndup (data, size);
+  if (raw == NULL || !g_utf8_validate (raw, -1, NULL)) {
+    warn_left_out (self, size);
+    return NULL;
+  }
   text = self->markup ? strip_markup (raw) : g_steal_pointer (&raw);
   fold (text);
   return text;
-
-  /* ERRORS */
-no_text:
-  if (!self->warned)
-    GST_ELEMENT_WARNING (self, STREAM, DECODE,
-        (_ ("A buffer of %lu bytes is left out: prompts are UTF-8 and have %d bytes "
-            "at most."),
-            (gulong) size, MAX_TEXT_BYTES),
-        (NULL));
-  self->warned = TRUE;
-  return NULL;
 }
 
 static GstClockTime
@@ -252,16 +266,70 @@ running_time (LightforcePromptSink *self, GstClockTime time)
 }
 
 static void
-take_buffer (LightforcePromptSink *self, GstBuffer *buffer)
+prompt (LightforcePromptSink *self, const char *data, gsize size, GstClockTime time)
 {
   g_autoptr (LightforceSrc) source = g_weak_ref_get (&self->source);
-  g_autofree char *text = read_text (self, buffer);
+  g_autofree char *text = read_text (self, data, size);
 
   if (source && text && *text) {
-    GST_DEBUG_OBJECT (self, "%" GST_PTR_FORMAT ": %s", buffer, text);
-    gst_element_send_event (GST_ELEMENT (source),
-        lf_prompt_event_new (text, running_time (self, GST_BUFFER_PTS (buffer))));
+    GST_DEBUG_OBJECT (self, "from %" GST_TIME_FORMAT ": %s", GST_TIME_ARGS (time), text);
+    gst_element_send_event (GST_ELEMENT (source), lf_prompt_event_new (text, time));
   }
+}
+
+/* ---------------------------------------------------------------------- the lines */
+
+static void
+end_line (LightforcePromptSink *self)
+{
+  prompt (self, self->line->str, self->line->len, GST_CLOCK_TIME_NONE);
+  g_string_truncate (self->line, 0);
+}
+
+/* More of a stream that is cut anywhere, in the middle of a character, too. */
+static void
+add_bytes (LightforcePromptSink *self, const char *data, gsize size)
+{
+  while (size > 0) {
+    const char *end = memchr (data, '\n', size);
+    gsize length = end ? (gsize) (end - data) : size;
+
+    /* One byte too many says that the line is too long: no more of it is kept. */
+    g_string_append_len (
+        self->line, data, (gssize) MIN (length, MAX_TEXT_BYTES + 1 - self->line->len));
+    if (self->line->len > MAX_TEXT_BYTES)
+      warn_left_out (self, self->line->len);
+    if (end) {
+      end_line (self);
+      length++;
+    }
+    data += length;
+    size -= length;
+  }
+}
+
+/* ------------------------------------------------------------------------- the pad */
+
+/* Whether the buffer is a piece of a stream, and not a text of its own. */
+static gboolean
+is_piece (LightforcePromptSink *self, GstBuffer *buffer)
+{
+  return GST_BASE_SINK (self)->segment.format == GST_FORMAT_BYTES
+         && !GST_BUFFER_DURATION_IS_VALID (buffer);
+}
+
+static void
+take_buffer (LightforcePromptSink *self, GstBuffer *buffer)
+{
+  GstMapInfo map;
+
+  if (!gst_buffer_map (buffer, &map, GST_MAP_READ))
+    return;
+  if (is_piece (self, buffer))
+    add_bytes (self, (const char *) map.data, map.size);
+  else
+    prompt (self, (const char *) map.data, map.size, running_time (self, GST_BUFFER_PTS (buffer)));
+  gst_buffer_unmap (buffer, &map);
 }
 
 /* In place of the base class's: it would hold the first text until the pipeline plays, and each
@@ -289,10 +357,22 @@ lf_prompt_sink_chain_list (GstPad *pad, GstObject *parent, GstBufferList *list)
 static gboolean
 lf_prompt_sink_event (GstBaseSink *sink, GstEvent *event)
 {
-  /* The base class would wait for the time of gaps, too. */
-  if (GST_EVENT_TYPE (event) == GST_EVENT_GAP) {
-    gst_event_unref (event);
-    return TRUE;
+  LightforcePromptSink *self = LF_PROMPT_SINK (sink);
+
+  switch (GST_EVENT_TYPE (event)) {
+    case GST_EVENT_GAP: /* The base class would wait for its time, too. */
+      gst_event_unref (event);
+      return TRUE;
+    case GST_EVENT_STREAM_START:
+    case GST_EVENT_SEGMENT:
+    case GST_EVENT_EOS:
+      end_line (self);
+      break;
+    case GST_EVENT_FLUSH_STOP:
+      g_string_truncate (self->line, 0);
+      break;
+    default:
+      break;
   }
   return GST_BASE_SINK_CLASS (lf_prompt_sink_parent_class)->event (sink, event);
 }
@@ -314,6 +394,7 @@ lf_prompt_sink_change_state (GstElement *element, GstStateChange transition)
 
   if (transition == GST_STATE_CHANGE_READY_TO_PAUSED) {
     self->warned = FALSE;
+    g_string_truncate (self->line, 0);
     if (!choose_source (self))
       return GST_STATE_CHANGE_FAILURE;
   }
@@ -361,6 +442,7 @@ lf_prompt_sink_finalize (GObject *object)
 
   g_weak_ref_clear (&self->source);
   g_free (self->source_name);
+  g_string_free (self->line, TRUE);
   G_OBJECT_CLASS (lf_prompt_sink_parent_class)->finalize (object);
 }
 
@@ -368,6 +450,7 @@ static void
 lf_prompt_sink_init (LightforcePromptSink *self)
 {
   g_weak_ref_init (&self->source, NULL);
+  self->line = g_string_new (NULL);
   gst_base_sink_set_sync (GST_BASE_SINK (self), FALSE);
   gst_base_sink_set_async_enabled (GST_BASE_SINK (self), FALSE);
   gst_pad_set_chain_function (GST_BASE_SINK_PAD (self), lf_prompt_sink_chain);

@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
+#include <gio/gio.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
 #include "tests/element/rig.h"
@@ -86,11 +87,15 @@ GST_START_TEST (test_texts)
     gboolean bad;
   } cases[] = {
       {"utf8", " two <b>\n", "two <b>", GST_FORMAT_BYTES, FALSE},
-      {"pango-markup", "t<b>w<i>o</i></b> &lt;", "two <", GST_FORMAT_BYTES, FALSE},
+      {"utf8", "two\r\n <b>", "two   <b>", GST_FORMAT_TIME, FALSE},
+      {"pango-markup", "t<b>w<i>o</i></b> &lt;", "two <", GST_FORMAT_TIME, FALSE},
+      {"pango-markup", "t<b>w<i>o</i></b> &lt;\n", "two <", GST_FORMAT_BYTES, FALSE},
       {"pango-markup", "two </b>", "two </b>", GST_FORMAT_TIME, FALSE},
       {"utf8", "  \r\n", NULL, GST_FORMAT_BYTES, FALSE},
       {"utf8", "", NULL, GST_FORMAT_BYTES, FALSE},
-      {"utf8", "\xff\xfe", NULL, GST_FORMAT_BYTES, TRUE},
+      {"utf8", "", NULL, GST_FORMAT_TIME, FALSE},
+      {"utf8", "\xff\xfe", NULL, GST_FORMAT_TIME, TRUE},
+      {"utf8", "\xff\xfe\n", NULL, GST_FORMAT_BYTES, TRUE},
   };
   Rig *rig = rig_new_full ("prompt=one queue-chunks=1 num-buffers=45", RGBX,
       "fakesink name=sink sync=false  lightforcepromptsink name=text source=src");
@@ -117,6 +122,183 @@ GST_START_TEST (test_texts)
   rig_check_frames (rig, 21, 45, cases[__i__].prompt ? cases[__i__].prompt : "one");
   gst_object_unref (text);
   rig_free (rig);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------ streams of bytes */
+
+/* A source that makes no end, and in order all prompts that it is given without a time. */
+typedef struct
+{
+  Rig *rig;
+  GstElement *text;
+  GstPad *pad;
+  GAsyncQueue *prompts;
+  gint bytes; /* that came to the pad */
+} Lines;
+
+static void
+keep_prompt (GObject *src, GParamSpec *pspec, gpointer user_data)
+{
+  char *prompt;
+
+  g_object_get (src, "prompt", &prompt, NULL);
+  g_async_queue_push (user_data, prompt);
+}
+
+static GstPadProbeReturn
+count_bytes (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
+{
+  g_atomic_int_add (
+      (gint *) user_data, (gint) gst_buffer_get_size (GST_PAD_PROBE_INFO_BUFFER (info)));
+  return GST_PAD_PROBE_OK;
+}
+
+static void
+lines_begin (Lines *lines, const char *before)
+{
+  g_autofree char *tail =
+      g_strdup_printf ("fakesink name=sink sync=false  %s lightforcepromptsink name=text", before);
+
+  lines->bytes = 0;
+  lines->prompts = g_async_queue_new_full (g_free);
+  lines->rig = rig_new_full ("prompt=zero", RGBX, tail);
+  lines->text = gst_bin_get_by_name (GST_BIN (lines->rig->pipeline), "text");
+  lines->pad = gst_element_get_static_pad (lines->text, "sink");
+  gst_pad_add_probe (lines->pad, GST_PAD_PROBE_TYPE_BUFFER, count_bytes, &lines->bytes, NULL);
+  g_signal_connect (lines->rig->src, "notify::prompt", G_CALLBACK (keep_prompt), lines->prompts);
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (lines->rig, GST_STATE_PLAYING);
+  rig_wait_frames (lines->rig, 9);
+}
+
+static void
+lines_expect (Lines *lines, const char *prompt)
+{
+  g_autofree char *got = g_async_queue_timeout_pop (lines->prompts, (guint64) LONG);
+
+  fail_unless_equals_string (got, prompt);
+}
+
+static void
+lines_end (Lines *lines)
+{
+  rig_expect_no_warning (lines->rig);
+  fail_unless (g_async_queue_try_pop (lines->prompts) == NULL);
+  gst_object_unref (lines->pad);
+  gst_object_unref (lines->text);
+  rig_free (lines->rig);
+  g_async_queue_unref (lines->prompts);
+}
+
+static GSocketConnection *
+connect_to (Rig *rig)
+{
+  g_autoptr (GSocketClient) client = g_socket_client_new ();
+  GstElement *tcp = gst_bin_get_by_name (GST_BIN (rig->pipeline), "tcp");
+  GSocketConnection *connection;
+  gint64 end = g_get_monotonic_time () + LONG;
+  gint port = 0;
+
+  while (port == 0 && g_get_monotonic_time () < end) {
+    g_object_get (tcp, "current-port", &port, NULL);
+    g_usleep (MS);
+  }
+  fail_unless (port > 0);
+  g_socket_client_set_enable_proxy (client, FALSE);
+  connection = g_socket_client_connect_to_host (client, "127.0.0.1", (guint16) port, NULL, NULL);
+  fail_unless (connection != NULL);
+  gst_object_unref (tcp);
+  return connection;
+}
+
+/* Waits until the sink has seen it, so that what is sent next comes in a buffer of its own. */
+static void
+send_bytes (Lines *lines, GSocketConnection *connection, const char *bytes)
+{
+  GOutputStream *stream = g_io_stream_get_output_stream (G_IO_STREAM (connection));
+  gint all = g_atomic_int_get (&lines->bytes) + (gint) strlen (bytes);
+  gint64 end = g_get_monotonic_time () + LONG;
+
+  fail_unless (g_output_stream_write_all (stream, bytes, strlen (bytes), NULL, NULL, NULL));
+  while (g_atomic_int_get (&lines->bytes) < all && g_get_monotonic_time () < end)
+    g_usleep (MS);
+  fail_unless_equals_int (g_atomic_int_get (&lines->bytes), all);
+}
+
+/* A connection: two lines at once, one in pieces, the last one not ended. */
+GST_START_TEST (test_tcp)
+{
+  Lines lines;
+  g_autoptr (GSocketConnection) connection = NULL;
+
+  lines_begin (&lines, "tcpserversrc name=tcp host=127.0.0.1 port=0 ! text/x-raw,format=utf8 !");
+  connection = connect_to (lines.rig);
+  send_bytes (&lines, connection, "one\ntwo\r\n");
+  lines_expect (&lines, "one");
+  lines_expect (&lines, "two");
+  send_bytes (&lines, connection, "a caf\xc3");
+  send_bytes (&lines, connection, "\xa9 at night\n\nthe");
+  lines_expect (&lines, "a café at night");
+  send_bytes (&lines, connection, " end");
+  fail_unless (g_async_queue_try_pop (lines.prompts) == NULL);
+  g_io_stream_close (G_IO_STREAM (connection), NULL, NULL);
+  lines_expect (&lines, "the end");
+  lines_end (&lines);
+}
+GST_END_TEST;
+
+/* What is too long is left out, and what comes behind it is not. */
+GST_START_TEST (test_long_lines)
+{
+  g_autofree char *longest = g_strnfill (65536, 'x');
+  g_autofree char *warning = NULL;
+  Lines lines;
+  gint i;
+
+  lines_begin (&lines, "");
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES);
+  for (i = 0; i < 2; i++)
+    push_text (lines.pad, longest, 32768, GST_CLOCK_TIME_NONE);
+  push_text (lines.pad, "\ntwo\n", 5, GST_CLOCK_TIME_NONE);
+  lines_expect (&lines, longest);
+  lines_expect (&lines, "two");
+  rig_expect_no_warning (lines.rig);
+  for (i = 0; i < 100; i++) {
+    push_text (lines.pad, longest, 65536, GST_CLOCK_TIME_NONE);
+    if (i == 1) /* it has not ended */
+      warning = rig_next_warning (lines.rig);
+  }
+  fail_unless (strstr (warning, "more than 65536 bytes") != NULL, "%s", warning);
+  push_text (lines.pad, "\nthree\n", 7, GST_CLOCK_TIME_NONE);
+  lines_expect (&lines, "three");
+  lines_end (&lines);
+}
+GST_END_TEST;
+
+/* What begins anew has nothing of the line before. */
+GST_START_TEST (test_line_ends)
+{
+  Lines lines;
+
+  lines_begin (&lines, "");
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES);
+  push_text (lines.pad, "one", 3, GST_CLOCK_TIME_NONE);
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES); /* another stream */
+  lines_expect (&lines, "one");
+  push_text (lines.pad, "lost", 4, GST_CLOCK_TIME_NONE);
+  fail_unless (gst_pad_send_event (lines.pad, gst_event_new_flush_start ()));
+  fail_unless (gst_pad_send_event (lines.pad, gst_event_new_flush_stop (TRUE)));
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES);
+  push_text (lines.pad, "two\n", 4, GST_CLOCK_TIME_NONE);
+  lines_expect (&lines, "two");
+  push_text (lines.pad, "lost, too", 9, GST_CLOCK_TIME_NONE);
+  fail_unless (gst_element_set_state (lines.text, GST_STATE_READY) == GST_STATE_CHANGE_SUCCESS);
+  fail_unless (gst_element_set_state (lines.text, GST_STATE_PLAYING) == GST_STATE_CHANGE_SUCCESS);
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES);
+  push_text (lines.pad, "three\n", 6, GST_CLOCK_TIME_NONE);
+  lines_expect (&lines, "three");
+  lines_end (&lines);
 }
 GST_END_TEST;
 
@@ -163,6 +345,28 @@ GST_START_TEST (test_cues)
   rig_free (rig);
 }
 GST_END_TEST;
+
+/* Lists of a stream's pieces; a text with a duration is whole in any stream. */
+GST_START_TEST (test_lists)
+{
+  GstBufferList *list = gst_buffer_list_new ();
+  Lines lines;
+
+  lines_begin (&lines, "");
+  begin_text (lines.pad, "utf8", GST_FORMAT_BYTES);
+  gst_buffer_list_add (list, gst_buffer_new_memdup ("on", 2));
+  gst_buffer_list_add (list, gst_buffer_new_memdup ("e\ntw", 4));
+  gst_buffer_list_add (list, gst_buffer_new_memdup ("o\n", 2));
+  gst_buffer_list_add (list, new_cue ("three\nand four", 0));
+  fail_unless_equals_int (gst_pad_chain_list (lines.pad, list), GST_FLOW_OK);
+  lines_expect (&lines, "one");
+  lines_expect (&lines, "two");
+  lines_expect (&lines, "three and four");
+  lines_end (&lines);
+}
+GST_END_TEST;
+
+/* ------------------------------------------------------------------------ its source */
 
 GST_START_TEST (test_which_source)
 {
@@ -213,8 +417,12 @@ add (Suite *suite)
   TCase *tc = rig_case (suite, "textsink");
 
   tcase_add_test (tc, test_subtitles);
-  tcase_add_loop_test (tc, test_texts, 0, 6);
+  tcase_add_loop_test (tc, test_texts, 0, 10);
+  tcase_add_test (tc, test_tcp);
+  tcase_add_test (tc, test_long_lines);
+  tcase_add_test (tc, test_line_ends);
   tcase_add_test (tc, test_cues);
+  tcase_add_test (tc, test_lists);
   tcase_add_loop_test (tc, test_which_source, 0, 7);
 }
 
