@@ -40,10 +40,13 @@ lf_prompt_event_parse (GstEvent *event, LfPromptEvent *parsed)
     for (i = 0; mode && i < G_N_ELEMENTS (modes); i++)
       if (g_str_equal (mode, modes[i]))
         parsed->mode = (gint) i;
+    if (parsed->mode == LF_PROMPT_MODE_DEFAULT && mode == NULL)
+      return g_strdup (_ ("The mode of an event lightforce-prompt is no string: choose cut, "
+                          "recache or blend."));
     if (parsed->mode == LF_PROMPT_MODE_DEFAULT)
-      return g_strdup_printf (_ ("The mode of an event lightforce-prompt is a string, one of cut, "
-                                 "recache and blend%s%s%s."),
-          mode ? ", not \"" : "", mode ? mode : "", mode ? "\"" : "");
+      return g_strdup_printf (_ ("The mode of an event lightforce-prompt is \"%s\": choose cut, "
+                                 "recache or blend."),
+          mode);
   }
   if (gst_structure_has_field (s, "time") && !gst_structure_get_uint64 (s, "time", &parsed->time))
     return g_strdup (_ ("The time of an event lightforce-prompt is a guint64, the running time in "

@@ -156,8 +156,8 @@ GST_START_TEST (test_bad_event)
   } cases[] = {
       {"", "has no string field prompt"},
       {", prompt=(int)1", "has no string field prompt"},
-      {", prompt=two, mode=fade", "one of cut, recache and blend, not \"fade\""},
-      {", prompt=two, mode=(int)1", "one of cut, recache and blend."},
+      {", prompt=two, mode=fade", "is \"fade\": choose cut, recache or blend."},
+      {", prompt=two, mode=(int)1", "is no string: choose cut, recache or blend."},
       {", prompt=two, time=(int)5", "is a guint64, the running time in nanoseconds"},
   };
   Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=33", RGBX, 1);
