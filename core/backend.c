@@ -4,6 +4,8 @@
  */
 #include "backend.h"
 
+#include "i18n.h"
+
 /* Every operation must be there: a missing one is a bug that shows here and not in the
  * middle of a stream. The table holds nothing but function pointers. */
 static gboolean
@@ -14,8 +16,8 @@ check_operations (const LfBackend *be, GError **error)
 
   for (i = 0; i < sizeof (LfBackendOps) / sizeof (gpointer); i++) {
     if (!ops[i]) {
-      g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-          "backend %s lacks operation number %" G_GSIZE_FORMAT, be->name, i);
+      g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, _ ("backend %s lacks operation number %zu"),
+          be->name, i);
       return FALSE;
     }
   }
@@ -68,7 +70,7 @@ lf_backend_open (const char *name, LfPrecision precision, GError **error)
     g_set_error_literal (error, last->domain, last->code, i > 1 ? reasons->str : last->message);
   else
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "backend \"%s\" is not part of this build; it has: %s", name, names->str);
+        _ ("backend \"%s\" is not part of this build; it has: %s"), name, names->str);
   return NULL;
 }
 
@@ -81,7 +83,7 @@ lf_device_get_context (const char *backend, gint *device, GError **error)
     if (!g_strcmp0 (backend, lf_backends[i]->name) && lf_backends[i]->get_context)
       return lf_backends[i]->get_context (device, error);
   g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-      "backend \"%s\" has no device context, or is not part of this build", backend);
+      _ ("backend \"%s\" has no device context, or is not part of this build"), backend);
   return NULL;
 }
 

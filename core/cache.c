@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "i18n.h"
 
 /* The memory of a cache for some number of slots. */
 typedef struct
@@ -204,7 +205,7 @@ lf_cache_begin (LfCache *cache, LfQueue *q, gint frames, GError **error)
   while (cache->past + frames > cache->slots) {
     if (cache->slots > G_MAXINT32 / 2) {
       g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
-          "the stream is too long to keep every frame; set a window");
+          _ ("the stream is too long to keep every frame; set a window"));
       return FALSE;
     }
     if (!resize (cache, q, 2 * cache->slots, error))

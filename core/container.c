@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "i18n.h"
+
 #include "container-private.h"
 
 #define LFS_POINTER "version https://git-lfs"
@@ -96,28 +98,28 @@ lf_container_add (LfContainer *container, const LfTensor *tensor, guint64 bytes,
   t.info.count = count_elements (&t.info);
   if (t.info.count < 0) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, t.info.name,
-        "its shape is impossible; the file is damaged");
+        _ ("its shape is impossible; the file is damaged"));
     return FALSE;
   }
   if (!fits_storage (&t, MIN (bytes / size, (guint64) G_MAXINT64))) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, t.info.name,
-        "it reaches beyond its data; the file is damaged");
+        _ ("it reaches beyond its data; the file is damaged"));
     return FALSE;
   }
   /* a stride of 0 could make any size of a few bytes */
   if (t.info.count > (gint64) MIN (bytes / size, (guint64) G_MAXINT64)) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, t.info.name,
-        "it has more elements than its data; the file is damaged");
+        _ ("it has more elements than its data; the file is damaged"));
     return FALSE;
   }
   if (container->tensors->len >= LF_MAX_TENSORS) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, NULL,
-        "more than %d tensors", LF_MAX_TENSORS);
+        _ ("more than %d tensors"), LF_MAX_TENSORS);
     return FALSE;
   }
   if (g_hash_table_contains (container->by_name, t.info.name)) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, container->path, t.info.name,
-        "it is there twice; the file is damaged");
+        _ ("it is there twice; the file is damaged"));
     return FALSE;
   }
   t.contiguous = is_contiguous (&t);
@@ -138,20 +140,20 @@ lf_container_open_bytes (const char *path, GBytes *bytes, GError **error)
   /* protocol 2 pickles of torch's magic number: what torch.save wrote until version 1.6 */
   if (size >= 14 && data[0] == 0x80 && !memcmp (data + 2, LEGACY_MAGIC, 12)) {
     lf_container_set_error (error, LF_ERROR_UNSUPPORTED, path, NULL,
-        "this is torch's old format from before version 1.6; convert it with a recent PyTorch: "
-        "torch.save(torch.load(\"old.pt\", map_location=\"cpu\"), \"new.pt\")");
+        _ ("this is torch's old format from before version 1.6; convert it with a recent PyTorch: "
+           "torch.save(torch.load(\"old.pt\", map_location=\"cpu\"), \"new.pt\")"));
     return NULL;
   }
   if (size >= strlen (LFS_POINTER) && !memcmp (data, LFS_POINTER, strlen (LFS_POINTER))) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-        "this only points to the file, which Git LFS keeps; fetch it with git lfs pull");
+        _ ("this only points to the file, which Git LFS keeps; fetch it with git lfs pull"));
     return NULL;
   }
   if (size >= 9 && data[8] == '{')
     return lf_safetensors_open (path, bytes, error);
   lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-      size < 9 ? "%s; the file is empty or truncated" : "%s",
-      "neither safetensors nor a torch file");
+      size < 9 ? _ ("neither safetensors nor a torch file; the file is empty or truncated")
+               : _ ("neither safetensors nor a torch file"));
   return NULL;
 }
 
@@ -169,7 +171,8 @@ lf_container_open (const char *path, GError **error)
     return NULL;
   }
   if (!S_ISREG (st.st_mode)) {
-    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL, "this is no regular file");
+    lf_container_set_error (
+        error, LF_ERROR_INVALID_FILE, path, NULL, _ ("this is no regular file"));
     return NULL;
   }
   file = g_mapped_file_new (path, FALSE, &reason);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "i18n.h"
 
 /* Latents go through the layers together as long as this is enough for the buffers. */
 #define BUFFERS_BYTES ((gsize) 1 << 30)
@@ -312,7 +313,7 @@ lf_decoder_state_new (LfDecoder *decoder, gint height, gint width, gint max_fram
   g_return_val_if_fail (height > 0 && width > 0 && max_frames > 0, NULL);
   if ((gint64) height * width > MAX_PIXELS / 64) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "size: pictures of %d x %d pixels are too large; choose %d pixels or fewer", 8 * width,
+        _ ("size: pictures of %d x %d pixels are too large; choose %d pixels or fewer"), 8 * width,
         8 * height, MAX_PIXELS);
     return NULL;
   }

@@ -17,7 +17,8 @@
  * immutable.
  *
  * Errors are GErrors of LF_ERROR, or G_IO_ERROR_CANCELLED where a GCancellable was
- * given. Their messages name the file or the setting, the reason and the way out.
+ * given. Their messages name the file or the setting, the reason and the way out, in the language
+ * of the locale where the program has bound the text domain "lightforce" to translations of it.
  *
  * Source of the method: Lv et al., "Light Forcing", arXiv 2602.04789.
  */

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "i18n.h"
 #include "randommodel.h"
 
 #define ALIGNMENT 256
@@ -101,7 +102,7 @@ find (LfLoader *loader, const char *name, LfWeightRef *ref)
     return FALSE;
   if (!lf_model_files_find (loader->files, loader->part, name, ref)) {
     g_set_error (&loader->error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s: tensor %s is missing; is this a file of another model, or one shard of several?",
+        _ ("%s: tensor %s is missing; is this a file of another model, or one shard of several?"),
         lf_model_files_get_path (loader->files, loader->part), name);
     return FALSE;
   }
@@ -136,11 +137,12 @@ fits (LfLoader *loader, const char *name, const LfTensorInfo *tensor, gint64 row
 static void
 report (LfLoader *loader, gsize bytes)
 {
-  static const char *const stages[] = {"transformer", "text encoder", "decoder", "encoder"};
+  static const char *const stages[] = {
+      N_ ("transformer"), N_ ("text encoder"), N_ ("decoder"), N_ ("encoder")};
 
   loader->loaded += bytes;
   if (loader->progress && loader->total)
-    loader->progress (stages[loader->part],
+    loader->progress (_ (stages[loader->part]),
         loader->progress_from
             + (loader->progress_to - loader->progress_from) * loader->loaded / loader->total,
         loader->progress_data);

@@ -5,6 +5,7 @@
 #include "model.h"
 
 #include "encoder.h"
+#include "i18n.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -190,7 +191,8 @@ open_backends (LfModel *model, const LfModelOptions *options, GError **error)
 
   if (options->precision == LF_PRECISION_FP16) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "precision is fp16, in which decoders run but no model; choose auto, fp32, bf16 or fp8");
+        _ ("precision is fp16, in which decoders run but no model; choose auto, fp32, bf16 or "
+           "fp8"));
     return FALSE;
   }
   model->backend = lf_backend_open (options->backend, options->precision, error);
@@ -265,21 +267,22 @@ check_text (LfModel *model, GError **error)
 
   if (!text)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
-        "%s: there is no text encoder; put models_t5_umt5-xxl-enc-bf16.pth beside the "
-        "transformer, or set text-encoder%s",
+        _ ("%s: there is no text encoder; put models_t5_umt5-xxl-enc-bf16.pth beside the "
+           "transformer, or set text-encoder%s"),
         model->path, problems);
   else if (!model->tokenizer)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
-        "%s: there is no tokenizer; put google/umt5-xxl's spiece.model beside the text encoder, "
-        "or set tokenizer%s",
+        _ ("%s: there is no tokenizer; put google/umt5-xxl's spiece.model beside the text encoder, "
+           "or set tokenizer%s"),
         model->path, problems);
   else if (model->config->text.dim != model->config->transformer.text_dim)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s gives text embeddings of width %d, but %s takes %d: they belong to different models",
+        _ ("%s gives text embeddings of width %d, but %s takes %d: they belong to different "
+           "models"),
         text, model->config->text.dim, transformer, model->config->transformer.text_dim);
   else if (lf_tokenizer_get_size (model->tokenizer) > model->config->text.vocab)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s has %d pieces, but %s knows %d: they belong to different models",
+        _ ("%s has %d pieces, but %s knows %d: they belong to different models"),
         lf_model_files_get_tokenizer_path (model->files), lf_tokenizer_get_size (model->tokenizer),
         text, model->config->text.vocab);
   else
@@ -294,12 +297,12 @@ lf_model_check (LfModel *model, GError **error)
 
   if (!model->decoder)
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
-        "%s: there is no video decoder; put Wan2.1_VAE.pth, lightvaew2_1.pth or taew2_1.pth "
-        "beside the transformer, or set decoder%s",
+        _ ("%s: there is no video decoder; put Wan2.1_VAE.pth, lightvaew2_1.pth or taew2_1.pth "
+           "beside the transformer, or set decoder%s"),
         model->path, problems);
   else if (lf_decoder_get_latent_channels (model->decoder) != model->config->transformer.z)
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s decodes latents of %d channels, but %s makes %d: they belong to different models",
+        _ ("%s decodes latents of %d channels, but %s makes %d: they belong to different models"),
         lf_model_files_get_path (model->files, LF_PART_DECODER),
         lf_decoder_get_latent_channels (model->decoder),
         lf_model_files_get_path (model->files, LF_PART_TRANSFORMER), model->config->transformer.z);
@@ -402,7 +405,8 @@ encode_picture (LfModel *model, LfBackend *backend, LfQueue *q, const guint8 *rg
     return FALSE;
   if (lf_encoder_get_latent_channels (encoder) != model->config->transformer.z) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s encodes to latents of %d channels, but %s takes %d: they belong to different models",
+        _ ("%s encodes to latents of %d channels, but %s takes %d: they belong to different "
+           "models"),
         lf_model_files_get_path (model->files, LF_PART_ENCODER),
         lf_encoder_get_latent_channels (encoder),
         lf_model_files_get_path (model->files, LF_PART_TRANSFORMER), model->config->transformer.z);
@@ -422,9 +426,10 @@ lf_model_encode_picture (LfModel *model, gint threads, const guint8 *rgb, gint h
 
   if (!lf_model_files_has (model->files, LF_PART_ENCODER)) {
     g_set_error (error, LF_ERROR, LF_ERROR_UNSUPPORTED,
-        "%s has no encoder that is known here, and a video that starts from a picture needs one: "
-        "put Wan2.1_VAE.pth or "
-        "lightvaew2_1.pth beside the transformer, or leave start-image empty",
+        _ ("%s has no encoder that is known here, and a video that starts from a picture needs "
+           "one: "
+           "put Wan2.1_VAE.pth or "
+           "lightvaew2_1.pth beside the transformer, or leave start-image empty"),
         decoder ? decoder : model->path);
     return FALSE;
   }

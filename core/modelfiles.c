@@ -7,13 +7,13 @@
 #include <string.h>
 
 #include "container-private.h"
+#include "i18n.h"
 #include "modelconfig.h"
 #include "modelparts.h"
 
 #define SCALED_BLOCK 4096
 #define MAX_DESCRIPTION (1 << 20)
 
-static const char *const words[LF_N_PARTS] = {"transformer", "text encoder", "decoder", "encoder"};
 static const char *const option_names[LF_N_PARTS] = {
     "transformer", "text-encoder", "decoder", "decoder"};
 
@@ -32,6 +32,25 @@ struct _LfModelFiles
 };
 
 /* ------------------------------------------------------------------ choosing */
+
+/* Of decoders one is chosen, and encoders come with them. */
+static const char *const two_of_a_kind[LF_N_PARTS] = {
+    N_ ("%s: there are two transformers, %s and %s; name the file to use with %s"),
+    N_ ("%s: there are two text encoders, %s and %s; name the file to use with %s"),
+};
+
+static const char *const of_another_kind[LF_N_PARTS] = {
+    N_ ("%s: this is not a transformer; name it with %s"),
+    N_ ("%s: this is not a text encoder; name it with %s"),
+    N_ ("%s: this is not a decoder; name it with %s"),
+};
+
+/* Behind each come reasons. */
+static const char *const none_of_a_kind[LF_N_PARTS] = {
+    N_ ("%s: this is no transformer%s"),
+    N_ ("%s: this is no text encoder%s"),
+    N_ ("%s: this is no decoder%s"),
+};
 
 /* Width of a decoder, for the choice between several. */
 static gint64
@@ -65,10 +84,9 @@ choose (LfModelFiles *files, LfPart kind, const LfFound *found, GError **error)
 
     if (part->kind != kind)
       continue;
-    if (chosen && kind != LF_PART_DECODER) {
-      g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-          "%s: there are two %ss, %s and %s; name the file to use with %s", files->path,
-          words[kind], chosen->path, part->path, option_names[kind]);
+    if (chosen && two_of_a_kind[kind]) {
+      g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL, _ (two_of_a_kind[kind]), files->path,
+          chosen->path, part->path, option_names[kind]);
       return FALSE;
     }
     if (!chosen) {
@@ -137,22 +155,21 @@ static gboolean
 choose_option (LfModelFiles *files, LfPart kind, const char *path, GError **error)
 {
   const LfFound *found = look_into (files, path, error);
+  const LfModelPart *other;
   g_autofree char *more = NULL;
 
   if (!found || !choose (files, kind, found, error))
     return FALSE;
   if (files->parts[kind])
     return TRUE;
-  if (found->parts->len) {
-    const LfModelPart *other = g_ptr_array_index (found->parts, 0);
-
-    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL, "%s: this is a %s, not a %s", path,
-        words[other->kind], words[kind]);
+  other = found->parts->len ? g_ptr_array_index (found->parts, 0) : NULL;
+  if (other && !g_str_equal (option_names[other->kind], option_names[kind])) {
+    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL, _ (of_another_kind[kind]), path,
+        option_names[other->kind]);
     return FALSE;
   }
-  more = lf_join_problems (found->problems, "its tensors have other names");
-  g_set_error (
-      error, LF_ERROR, LF_ERROR_INVALID_MODEL, "%s: this is no %s%s", path, words[kind], more);
+  more = lf_join_problems (found->problems, _ ("its tensors have other names"));
+  g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL, _ (none_of_a_kind[kind]), path, more);
   return FALSE;
 }
 
@@ -177,7 +194,7 @@ choose_tokenizer (LfModelFiles *files, const LfFound *found, const char *option,
 #define CHECK(part, member)                                                                        \
   if (files->config.part.member != measured.part.member) {                                         \
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,                                          \
-        "%s: the description says " #part "." #member " is %d, but the tensors have %d", path,     \
+        _ ("%s: the description says %s is %d, but the tensors have %d"), path, #part "." #member, \
         files->config.part.member, measured.part.member);                                          \
     return FALSE;                                                                                  \
   }
@@ -199,7 +216,7 @@ check_sizes (LfModelFiles *files, const char *path, LfModelConfig measured, GErr
   }
   if (files->parts[LF_PART_DECODER] && files->config.decoder.kind != measured.decoder.kind) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s: the description says another kind of decoder than the tensors", path);
+        _ ("%s: the description says another kind of decoder than the tensors"), path);
     return FALSE;
   }
   return TRUE;
@@ -208,13 +225,12 @@ check_sizes (LfModelFiles *files, const char *path, LfModelConfig measured, GErr
 #undef CHECK
 
 static gboolean
-check_heads (
-    const char *path, const char *what, gint dim, gint heads, gint multiple, GError **error)
+check_heads (const char *path, gint dim, gint heads, gint multiple, GError **error)
 {
   if (heads >= 1 && dim % (heads * multiple) == 0)
     return TRUE;
   g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-      "%s: %s of width %d cannot have %d heads; say how many in lightforce.json", path, what, dim,
+      _ ("%s: a width of %d cannot have %d heads; say how many in lightforce.json"), path, dim,
       heads);
   return FALSE;
 }
@@ -245,11 +261,10 @@ configure (LfModelFiles *files, guint described, const char *json_path, const ch
     return FALSE;
   files->description = json ? g_strndup (json, length) : NULL;
   return lf_model_config_check (config, json ? json_path : transformer, error)
-         && check_heads (transformer, "a transformer", config->transformer.dim,
-             config->transformer.heads, 2, error)
+         && check_heads (transformer, config->transformer.dim, config->transformer.heads, 2, error)
          && (!files->parts[LF_PART_TEXT_ENCODER]
-             || check_heads (files->parts[LF_PART_TEXT_ENCODER]->path, "a text encoder",
-                 config->text.dim, config->text.heads, 1, error));
+             || check_heads (files->parts[LF_PART_TEXT_ENCODER]->path, config->text.dim,
+                 config->text.heads, 1, error));
 }
 
 /* ------------------------------------------------------------------- opening */
@@ -296,7 +311,7 @@ describe (LfModelFiles *files, const LfFound *found, guint parts, GError **error
       return configure (files, parts, json_path, g_mapped_file_get_contents (file),
           g_mapped_file_get_length (file), error);
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "%s: %s", json_path,
-        reason ? reason->message : "it is too large for a description");
+        reason ? reason->message : _ ("it is too large for a description"));
     return FALSE;
   }
   /* the packed file's that the transformer lies in, or that its transformer was replaced in */
@@ -337,11 +352,12 @@ choose_parts (LfModelFiles *files, const LfFound *found, const LfFound *decoder,
   if (!files->parts[LF_PART_TRANSFORMER]) {
     gboolean is_dir = g_file_test (files->path, G_FILE_TEST_IS_DIR);
     g_autofree char *more = lf_join_problems (
-        files->problems, is_dir ? "put one here, such as long_video_gen.pt, or set transformer"
-                                : "name a directory with all parts, or a packed model");
+        files->problems, is_dir ? _ ("put one here, such as long_video_gen.pt, or set transformer")
+                                : _ ("name a directory with all parts, or a packed model"));
 
     g_set_error (error, LF_ERROR, is_dir ? LF_ERROR_NOT_FOUND : LF_ERROR_INVALID_MODEL,
-        "%s: there is no transformer%s%s", files->path, is_dir ? "" : " in it", more);
+        is_dir ? _ ("%s: there is no transformer%s") : _ ("%s: there is no transformer in it%s"),
+        files->path, more);
     return FALSE;
   }
   return describe (files, found, described, error);

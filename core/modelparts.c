@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "container-private.h"
+#include "i18n.h"
 #include "json.h"
 #include "modelkeys.h"
 
@@ -68,9 +69,8 @@ check_scale (const LfWeightRef *weight, const LfWeightRef *scale, GError **error
   if (s->count == 1 || (t->ndim > 0 && s->count > 0 && s->count == t->shape[0]))
     return TRUE;
   lf_container_set_error (error, LF_ERROR_INVALID_MODEL, lf_container_get_path (scale->container),
-      s->name,
-      "it holds %" G_GINT64_FORMAT " scales; 1, or one for each row of the weight, belong here",
-      s->count);
+      s->name, _ ("it holds %ld scales; 1, or one for each row of the weight, belong here"),
+      (glong) s->count);
   return FALSE;
 }
 
@@ -146,7 +146,7 @@ add_tokenizer_tensor (
 
   if (tensor->dtype != LF_DTYPE_U8 || tensor->count > MAX_TOKENIZER) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, lf_container_get_path (container),
-        tensor->name, "it is not the bytes of a tokenizer");
+        tensor->name, _ ("it is not the bytes of a tokenizer"));
     return FALSE;
   }
   if (found->tokenizer)
@@ -185,7 +185,7 @@ add_packed (LfFound *found, LfContainer *container, const char *description, GEr
       ok = add_tokenizer_tensor (found, container, tensor, error);
     } else {
       lf_container_set_error (error, LF_ERROR_INVALID_MODEL, path, tensor->name,
-          "it belongs to no part of a packed model");
+          _ ("it belongs to no part of a packed model"));
       ok = FALSE;
     }
   }
@@ -198,7 +198,7 @@ add_packed (LfFound *found, LfContainer *container, const char *description, GEr
     if (ok
         && (!lf_recognise_part (parts[j]->refs, &kind, &parts[j]->decoder) || (gint) kind != j)) {
       g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-          "%s: the tensors under %s* are not those of that part", path, prefixes[j]);
+          _ ("%s: the tensors under %s* are not those of that part"), path, prefixes[j]);
       ok = FALSE;
     }
     if (ok && (ok = tidy (parts[j], error)))
@@ -302,7 +302,7 @@ make_part (
               && layout != LF_LAYOUT_TRANSFORMERS) {
             lf_container_set_error (error, LF_ERROR_INVALID_MODEL,
                 lf_container_get_path (container), tensor->name,
-                "it is there twice, as %s under two names", name);
+                _ ("it is there twice, as %s under two names"), name);
             return NULL;
           }
         }
@@ -409,7 +409,7 @@ list_shards (const char *path, GError **error)
   }
   if (present < count) {
     g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND,
-        "%s: %d of the %d shards are there; fetch the others", path, present, count);
+        _ ("%s: %d of the %d shards are there; fetch the others"), path, present, count);
     return NULL;
   }
   return g_steal_pointer (&group);
@@ -435,7 +435,7 @@ read_index (const char *path, GError **error)
   const char *tensor;
 
   if (!file || g_mapped_file_get_length (file) > MAX_INDEX) {
-    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "%s: it cannot be read", path);
+    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, _ ("%s: it cannot be read"), path);
     return NULL;
   }
   parser = lf_json_parse (
@@ -445,7 +445,7 @@ read_index (const char *path, GError **error)
   map = json_object_get_member (lf_json_root (parser), "weight_map");
   if (!map || !JSON_NODE_HOLDS_OBJECT (map)) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE,
-        "%s: it has no weight_map, so it is no index of shards", path);
+        _ ("%s: it has no weight_map, so it is no index of shards"), path);
     return NULL;
   }
   json_object_iter_init_ordered (&iter, json_node_get_object (map));
@@ -455,7 +455,7 @@ read_index (const char *path, GError **error)
 
     if (!name || !*name || strchr (name, '/') || group->len > MAX_SHARDS) {
       lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, tensor,
-          "its file is not the name of one beside the index");
+          _ ("its file is not the name of one beside the index"));
       return NULL;
     }
     if (g_hash_table_contains (seen, name))
@@ -463,14 +463,14 @@ read_index (const char *path, GError **error)
     full = g_build_filename (directory, name, NULL);
     if (!g_file_test (full, G_FILE_TEST_IS_REGULAR)) {
       lf_container_set_error (error, LF_ERROR_NOT_FOUND, path, NULL,
-          "the shard %.200s is not there; fetch it, too", name);
+          _ ("the shard %.200s is not there; fetch it, too"), name);
       return NULL;
     }
     g_hash_table_add (seen, (gpointer) name);
     g_ptr_array_add (group, g_steal_pointer (&full));
   }
   if (!group->len) {
-    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "%s: it names no files", path);
+    g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, _ ("%s: it names no files"), path);
     return NULL;
   }
   g_ptr_array_sort (group, compare_paths);
@@ -525,13 +525,13 @@ lf_found_set_tokenizer (LfFound *found, const char *path, GError **error)
   g_autoptr (GMappedFile) file = NULL;
 
   if (!g_file_test (path, G_FILE_TEST_IS_REGULAR)) {
-    g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND, "%s: there is no such file", path);
+    g_set_error (error, LF_ERROR, LF_ERROR_NOT_FOUND, _ ("%s: there is no such file"), path);
     return FALSE;
   }
   file = g_mapped_file_new (path, FALSE, &reason);
   if (!file || g_mapped_file_get_length (file) > MAX_TOKENIZER) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "%s: %s", path,
-        reason ? reason->message : "it is too large for a tokenizer");
+        reason ? reason->message : _ ("it is too large for a tokenizer"));
     return FALSE;
   }
   take_tokenizer (found, g_mapped_file_get_bytes (file), path);

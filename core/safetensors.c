@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "container-private.h"
+#include "i18n.h"
 #include "json.h"
 
 /* The format's own bound on headers. */
@@ -111,36 +112,37 @@ parse_tensor (LfContainer *c, const char *name, JsonNode *node, gint64 data_size
   lf_container_set_error (error, code, c->path, name, __VA_ARGS__);                                \
   return FALSE
   if (!JSON_NODE_HOLDS_OBJECT (node)) {
-    BAD (LF_ERROR_INVALID_FILE, "its entry is no object; the header is damaged");
+    BAD (LF_ERROR_INVALID_FILE, _ ("its entry is no object; the header is damaged"));
   }
   object = json_node_get_object (node);
   dtype = string_member (object, "dtype");
   if (!dtype) {
-    BAD (LF_ERROR_INVALID_FILE, "it has no dtype; the header is damaged");
+    BAD (LF_ERROR_INVALID_FILE, _ ("it has no dtype; the header is damaged"));
   }
   if (!dtype_from_name (dtype, &t.info.dtype)) {
     g_autofree char *escaped = g_utf8_substring (dtype, 0, MIN (g_utf8_strlen (dtype, -1), 20));
 
-    BAD (LF_ERROR_UNSUPPORTED, "its type %s is not supported; convert it to F32, F16 or BF16",
+    BAD (LF_ERROR_UNSUPPORTED, _ ("its type %s is not supported; convert it to F32, F16 or BF16"),
         escaped);
   }
   t.info.ndim = int_members (object, "shape", t.info.shape, LF_MAX_DIMS);
   if (t.info.ndim < 0) {
-    BAD (LF_ERROR_INVALID_FILE, "its shape is impossible; the header is damaged");
+    BAD (LF_ERROR_INVALID_FILE, _ ("its shape is impossible; the header is damaged"));
   }
   if (int_members (object, "data_offsets", offsets, 2) != 2 || offsets[1] < offsets[0]
       || offsets[1] > data_size) {
-    BAD (LF_ERROR_INVALID_FILE, "its data lies beyond the end; the file is damaged or truncated");
+    BAD (LF_ERROR_INVALID_FILE,
+        _ ("its data lies beyond the end; the file is damaged or truncated"));
   }
   size = lf_dtype_size (t.info.dtype);
   for (i = t.info.ndim - 1; i >= 0; i--) {
     t.stride[i] = stride;
     if (__builtin_mul_overflow (stride, t.info.shape[i], &stride)) {
-      BAD (LF_ERROR_INVALID_FILE, "its shape is impossible; the header is damaged");
+      BAD (LF_ERROR_INVALID_FILE, _ ("its shape is impossible; the header is damaged"));
     }
   }
   if (stride > G_MAXINT64 / 16 || stride * size != offsets[1] - offsets[0]) {
-    BAD (LF_ERROR_INVALID_FILE, "its shape and the size of its data do not agree");
+    BAD (LF_ERROR_INVALID_FILE, _ ("its shape and the size of its data do not agree"));
   }
 #undef BAD
   t.storage = begins->len;
@@ -171,7 +173,7 @@ check_overlap (const char *path, GArray *ranges, GError **error)
 
     if (range->begin < before->end) {
       lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, range->name,
-          "its data overlaps another tensor's; the file is damaged");
+          _ ("its data overlaps another tensor's; the file is damaged"));
       return FALSE;
     }
   }
@@ -187,15 +189,15 @@ parse_metadata (LfContainer *c, JsonNode *node, GError **error)
 
   if (!JSON_NODE_HOLDS_OBJECT (node)) {
     lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, c->path, NULL, "its __metadata__ is no object");
+        error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("its __metadata__ is no object"));
     return FALSE;
   }
   c->metadata = g_hash_table_new_full (g_str_hash, g_str_equal, g_free, g_free);
   json_object_iter_init (&iter, json_node_get_object (node));
   while (json_object_iter_next (&iter, &key, &value)) {
     if (!JSON_NODE_HOLDS_VALUE (value) || json_node_get_value_type (value) != G_TYPE_STRING) {
-      lf_container_set_error (
-          error, LF_ERROR_INVALID_FILE, c->path, NULL, "its __metadata__ holds other than strings");
+      lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, NULL,
+          _ ("its __metadata__ holds other than strings"));
       return FALSE;
     }
     g_hash_table_insert (c->metadata, g_strdup (key), json_node_dup_string (value));
@@ -218,16 +220,15 @@ lf_safetensors_open (const char *path, GBytes *bytes, GError **error)
   Safetensors *s;
 
   if (size < 8) {
-    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL, "it is truncated");
+    lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL, _ ("it is truncated"));
     return NULL;
   }
   memcpy (&header, data, 8);
   header = GUINT64_FROM_LE (header);
   if (header > size - 8 || header > MAX_HEADER) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-        "its header claims %" G_GUINT64_FORMAT " bytes of %" G_GSIZE_FORMAT
-        "; the file is damaged or truncated",
-        header, size);
+        _ ("its header claims %lu bytes of %zu; the file is damaged or truncated"), (gulong) header,
+        size);
     return NULL;
   }
   parser = lf_json_parse (path, "header", (const char *) data + 8, header, error);

@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#include "i18n.h"
+
 #define MAX_BLOCK (1 << 16) /* tokens */
 
 double
@@ -49,7 +51,7 @@ lf_sparse_check (const LfSparse *sparse, GError **error)
   if (sparse->block_q < 1 || sparse->block_q > MAX_BLOCK || sparse->block_k < 1
       || sparse->block_k > MAX_BLOCK) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "attention blocks are %d queries by %d keys; choose 1 to %d", sparse->block_q,
+        _ ("attention blocks are %d queries by %d keys; choose 1 to %d"), sparse->block_q,
         sparse->block_k, MAX_BLOCK);
     return FALSE;
   }
@@ -57,20 +59,20 @@ lf_sparse_check (const LfSparse *sparse, GError **error)
     return TRUE;
   if (!(sparse->target >= 0 && sparse->target < 1))
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "sparsity is %g; choose 0 or more and less than 1", sparse->target);
+        _ ("sparsity is %g; choose 0 or more and less than 1"), sparse->target);
   else if (!(sparse->base >= sparse->target && sparse->base < 1))
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "sparsity-base is %g; choose at least sparsity (%g) and less than 1", sparse->base,
+        _ ("sparsity-base is %g; choose at least sparsity (%g) and less than 1"), sparse->base,
         sparse->target);
   else if (sparse->total_frames < 1 || sparse->total_frames > 1 << 24)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "the sparsity is to hold over %d latent frames; choose 1 to %d", sparse->total_frames,
+        _ ("the sparsity is to hold over %d latent frames; choose 1 to %d"), sparse->total_frames,
         1 << 24);
   else if (sparse->keep_sink < 0 || sparse->keep_near < 0 || sparse->keep_frames < sparse->keep_sink
            || sparse->keep_frames - sparse->keep_sink < sparse->keep_near)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "keep-frames is %d; choose at least keep-sink + keep-near (%d + %d)", sparse->keep_frames,
-        sparse->keep_sink, sparse->keep_near);
+        _ ("keep-frames is %d; choose at least keep-sink + keep-near (%d + %d)"),
+        sparse->keep_frames, sparse->keep_sink, sparse->keep_near);
   else
     return TRUE;
   return FALSE;

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include "conditioning.h"
+#include "i18n.h"
 #include "probe.h"
 #include "sampler.h"
 #include "sparsity.h"
@@ -272,9 +273,10 @@ lf_stream_set_probe (LfStream *s, gint layer, gint head, GError **error)
 
   if (layer >= info->layers || (layer >= 0 && (head < 0 || head >= info->heads))) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "there is no layer %d with a head %d to probe; the model has layers 0 to %d with heads 0 "
-        "to "
-        "%d",
+        _ ("there is no layer %d with a head %d to probe; the model has layers 0 to %d with heads "
+           "0 "
+           "to "
+           "%d"),
         layer, head, info->layers - 1, info->heads - 1);
     return FALSE;
   }

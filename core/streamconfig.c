@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "i18n.h"
 #include "modelconfig.h"
 #include "sparsity.h"
 
@@ -46,7 +47,7 @@ check_size (const char *name, gint value, gint step, GError **error)
   if (value >= step && value <= MAX_SIZE && value % step == 0)
     return TRUE;
   g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-      "%s is %d; choose a multiple of %d up to %d, and let videoscale make other sizes", name,
+      _ ("%s is %d; choose a multiple of %d up to %d, and let videoscale make other sizes"), name,
       value, step, MAX_SIZE);
   return FALSE;
 }
@@ -57,8 +58,8 @@ lf_format_check (LfFormat format, LfMatrix matrix, GError **error)
   if ((guint) format <= LF_FORMAT_NV12 && (guint) matrix <= LF_MATRIX_BT709)
     return TRUE;
   g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-      "pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names", format,
-      matrix);
+      _ ("pictures of format %d in matrix %d are unknown; choose ones that lightforce.h names"),
+      format, matrix);
   return FALSE;
 }
 
@@ -74,21 +75,22 @@ lf_stream_config_check (const LfStreamConfig *config, LfModel *model, GError **e
       || !lf_format_check (config->format, config->matrix, error))
     return FALSE;
   if (config->sink < 0)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "sink is %d; choose 0 or more", config->sink);
+    g_set_error (
+        error, LF_ERROR, LF_ERROR_SETTINGS, _ ("sink is %d; choose 0 or more"), config->sink);
   else if (config->window != -1 && config->window < least)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all",
+        _ ("window is %d latent frames; choose at least sink + chunk (%d + %d), or -1 for all"),
         config->window, config->sink, chunk);
   else if (config->window > LF_MAX_WINDOW)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "window is %d latent frames; choose at most %d, or -1 for all", config->window,
+        _ ("window is %d latent frames; choose at most %d, or -1 for all"), config->window,
         LF_MAX_WINDOW);
   else if (config->relative && config->window == -1)
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "long (relative) mode needs a window; choose at least %" G_GINT64_FORMAT " latent frames",
-        least);
+        _ ("long (relative) mode needs a window; choose at least %ld latent frames"),
+        (glong) least);
   else if (config->prompt_switch == LF_PROMPT_SWITCH_BLEND && config->blend_chunks < 1)
-    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "blend-chunks is %d; choose 1 or more",
+    g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, _ ("blend-chunks is %d; choose 1 or more"),
         config->blend_chunks);
   else
     return TRUE;

@@ -5,6 +5,7 @@
 #include "text.h"
 
 #include "arena.h"
+#include "i18n.h"
 
 #define EPS 1e-6f
 
@@ -83,8 +84,8 @@ encoder_new (const LfLoader *loader, GError **error)
       || encoder->ffn_dim < 1 || encoder->vocab < 1 || encoder->buckets < 4
       || encoder->buckets > 256 || encoder->buckets % 4) {
     g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-        "%s: no text encoder has width %d, %d heads, %d layers, inner width %d, %d words and %d "
-        "position buckets; give the file of a UMT5 encoder",
+        _ ("%s: no text encoder has width %d, %d heads, %d layers, inner width %d, %d words and %d "
+           "position buckets; give the file of a UMT5 encoder"),
         lf_model_files_get_path (loader->files, loader->part), encoder->dim, encoder->heads,
         encoder->layers, encoder->ffn_dim, encoder->vocab, encoder->buckets);
     g_clear_pointer (&encoder, lf_text_encoder_free);
@@ -178,8 +179,8 @@ check_ids (const LfTextEncoder *encoder, const gint32 *ids, gint length, GError 
   for (i = 0; i < length; i++) {
     if (ids[i] < 0 || ids[i] >= encoder->vocab) {
       g_set_error (error, LF_ERROR, LF_ERROR_INVALID_MODEL,
-          "the tokenizer gives token %d, but the text encoder knows %d; "
-          "use the tokenizer that belongs to it",
+          _ ("the tokenizer gives token %d, but the text encoder knows %d; "
+             "use the tokenizer that belongs to it"),
           ids[i], encoder->vocab);
       return FALSE;
     }

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "i18n.h"
+
 /* No exception leaves this file. */
 
 namespace {
@@ -182,7 +184,7 @@ lf_tokenizer_new (GBytes *model, const char *path, GError **error)
 
     tokenizer = new LfTokenizer;
     if (!size || !model_is_sound ({data, size})) {
-      reason = "the file is damaged or cut off";
+      reason = _ ("the file is damaged or cut off");
     } else {
       auto status = tokenizer->processor.LoadFromSerializedProto (
           absl::string_view (reinterpret_cast<const char *> (data), size));
@@ -191,7 +193,10 @@ lf_tokenizer_new (GBytes *model, const char *path, GError **error)
         reason = plain_reason (status);
       else if (tokenizer->processor.eos_id () != END_ID) {
         code = LF_ERROR_INVALID_MODEL;
-        reason = "</s> has id " + std::to_string (tokenizer->processor.eos_id ()) + " and not 1";
+        g_autofree char *text =
+            g_strdup_printf (_ ("</s> has id %d and not 1"), tokenizer->processor.eos_id ());
+
+        reason = text;
       }
     }
   } catch (const std::exception &e) {
@@ -201,8 +206,9 @@ lf_tokenizer_new (GBytes *model, const char *path, GError **error)
     return tokenizer;
   lf_tokenizer_free (tokenizer);
   g_set_error (error, LF_ERROR, code,
-      "%s: not a SentencePiece model that can be used: %s; give the spiece.model that belongs to "
-      "the text encoder",
+      _ ("%s: not a SentencePiece model that can be used: %s; give the spiece.model that belongs "
+         "to "
+         "the text encoder"),
       path, reason.c_str ());
   return nullptr;
 }
@@ -238,7 +244,7 @@ lf_tokenizer_encode (
   g_return_val_if_fail (prompt && max > 0, -1);
   if (!g_utf8_validate (prompt, -1, &bad)) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "prompt: byte %" G_GSIZE_FORMAT " is not UTF-8; convert the text to UTF-8",
+        _ ("prompt: byte %zu is not UTF-8; convert the text to UTF-8"),
         static_cast<gsize> (bad - prompt));
     return -1;
   }
@@ -249,7 +255,7 @@ lf_tokenizer_encode (
                                       : tokenizer->processor.Encode (clean, &pieces);
 
     if (!status.ok ()) {
-      g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, "prompt: the tokenizer failed: %s",
+      g_set_error (error, LF_ERROR, LF_ERROR_INVALID_FILE, _ ("prompt: the tokenizer failed: %s"),
           plain_reason (status).c_str ());
       return -1;
     }
@@ -257,7 +263,7 @@ lf_tokenizer_encode (
       ids[n] = pieces[n];
   } catch (const std::exception &e) {
     g_set_error (
-        error, LF_ERROR, LF_ERROR_NO_MEMORY, "prompt: the tokenizer failed: %s", e.what ());
+        error, LF_ERROR, LF_ERROR_NO_MEMORY, _ ("prompt: the tokenizer failed: %s"), e.what ());
     return -1;
   }
   ids[n++] = END_ID;

@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "container-private.h"
+#include "i18n.h"
 #include "unpickle.h"
 
 #define MAX_PICKLE (64 << 20)
@@ -150,7 +151,7 @@ read_places (LfContainer *c, GError **error)
 
 damaged:
   lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, NULL,
-      "its zip directory is damaged; fetch the file again");
+      _ ("its zip directory is damaged; fetch the file again"));
   return FALSE;
 }
 
@@ -190,7 +191,7 @@ find_entry (LfContainer *c, const char *name, zip_stat_t *st, gboolean *there, G
     g_autofree char *shown = g_strescape (name, NULL);
 
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, NULL,
-        "its entry %.100s is compressed, which torch files never are; it is refused", shown);
+        _ ("its entry %.100s is compressed, which torch files never are; it is refused"), shown);
     return FALSE;
   }
   return TRUE;
@@ -209,7 +210,7 @@ read_entry (LfContainer *c, const zip_stat_t *st, GError **error)
     zip_fclose (file);
   if (!ok) {
     lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, c->path, NULL, "it cannot be read; the file is damaged");
+        error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("it cannot be read; the file is damaged"));
     return NULL;
   }
   data[st->size] = 0;
@@ -249,7 +250,7 @@ check_byte_order (LfContainer *c, GError **error)
     return FALSE;
   if (g_str_has_prefix ((const char *) order, "big")) {
     lf_container_set_error (error, LF_ERROR_UNSUPPORTED, c->path, NULL,
-        "it was written on a big-endian machine; save it again on a little-endian one");
+        _ ("it was written on a big-endian machine; save it again on a little-endian one"));
     return FALSE;
   }
   return TRUE;
@@ -276,7 +277,7 @@ find_storage (LfContainer *c, LfPickleValue *value, const char *tensor, GError *
     if (s.bytes / lf_dtype_size (value->dtype) >= (guint64) value->number)
       return i;
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, tensor,
-        "its data is shorter than it says; the file is damaged");
+        _ ("its data is shorter than it says; the file is damaged"));
     return -1;
   }
   name = g_strconcat ("data/", value->string, NULL);
@@ -284,14 +285,15 @@ find_storage (LfContainer *c, LfPickleValue *value, const char *tensor, GError *
     return -1;
   if (!there || st.size / lf_dtype_size (value->dtype) < (guint64) value->number) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, tensor,
-        "its data is %s; the file is damaged", there ? "shorter than it says" : "missing");
+        there ? _ ("its data is shorter than it says; the file is damaged")
+              : _ ("its data is missing; the file is damaged"));
     return -1;
   }
   s.data = find_contents (c, &st);
   s.bytes = st.size;
   if (!s.data) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, c->path, tensor,
-        "its data lies outside of the file; the file is damaged");
+        _ ("its data lies outside of the file; the file is damaged"));
     return -1;
   }
   g_array_append_val (t->storages, s);
@@ -324,7 +326,7 @@ walk (LfContainer *c, LfPickleValue *dict, const char *prefix, gint depth, gint 
 
   if (depth > MAX_NESTING || *budget < 0) {
     lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, c->path, NULL, "its dicts are nested too deep");
+        error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("its dicts are nested too deep"));
     return FALSE;
   }
   for (i = 0; i + 1 < dict->items->len; i += 2) {
@@ -344,7 +346,7 @@ walk (LfContainer *c, LfPickleValue *dict, const char *prefix, gint depth, gint 
       name = g_strconcat (prefix, key->string, "/", NULL);
       if (strlen (name) > 1024) {
         lf_container_set_error (
-            error, LF_ERROR_INVALID_FILE, c->path, NULL, "its names are too long");
+            error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("its names are too long"));
         return FALSE;
       }
       if (!walk (c, value, name, depth + 1, budget, error))
@@ -369,7 +371,7 @@ open_zip (const char *path, GBytes *bytes, GError **error)
     zip_source_free (source);
   if (!zip)
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-        "%s; the file is damaged or truncated", zip_error_strerror (&ze));
+        _ ("%s; the file is damaged or truncated"), zip_error_strerror (&ze));
   zip_error_fini (&ze);
   return zip;
 }
@@ -387,7 +389,7 @@ read_pickle (LfContainer *c, GError **error)
     return FALSE;
   if (!there || st.size > MAX_PICKLE) {
     lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, c->path, NULL, "its data.pkl is larger than any model's");
+        error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("its data.pkl is larger than any model's"));
     return FALSE;
   }
   data = read_entry (c, &st, error);
@@ -395,7 +397,7 @@ read_pickle (LfContainer *c, GError **error)
     return FALSE;
   if (lf_pickle_get_root (pickle)->kind != LF_PICKLE_DICT) {
     lf_container_set_error (
-        error, LF_ERROR_INVALID_FILE, c->path, NULL, "it holds no dict of tensors");
+        error, LF_ERROR_INVALID_FILE, c->path, NULL, _ ("it holds no dict of tensors"));
     return FALSE;
   }
   ok = walk (c, lf_pickle_get_root (pickle), "", 0, &budget, error);
@@ -418,7 +420,7 @@ lf_torch_open (const char *path, GBytes *bytes, GError **error)
     return NULL;
   if (!find_prefix (t)) {
     lf_container_set_error (error, LF_ERROR_INVALID_FILE, path, NULL,
-        "this is a zip file without data.pkl: no torch file");
+        _ ("this is a zip file without data.pkl: no torch file"));
     return NULL;
   }
   if (!read_places (c, error) || !check_byte_order (c, error) || !read_pickle (c, error))

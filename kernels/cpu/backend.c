@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/i18n.h"
 #include "pool.h"
 
 #define MAX_THREADS 256
@@ -37,8 +38,7 @@ cpu_alloc (LfBackend *be, gsize bytes, GError **error)
 
   if (rounded < bytes || !(mem = aligned_alloc (256, MAX (rounded, 256)))) {
     g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
-        "out of memory: %" G_GSIZE_FORMAT " MiB wanted; choose a smaller size or model",
-        bytes >> 20);
+        _ ("out of memory: %zu MiB wanted; choose a smaller size or model"), bytes >> 20);
     return NULL;
   }
   memset (mem, 0, bytes);
@@ -69,8 +69,7 @@ cpu_host_alloc (LfBackend *be, gsize bytes, GError **error)
 
   if (!mem)
     g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
-        "out of memory: %" G_GSIZE_FORMAT " MiB wanted for pictures; choose a smaller size",
-        bytes >> 20);
+        _ ("out of memory: %zu MiB wanted for pictures; choose a smaller size"), bytes >> 20);
   return mem;
 }
 
@@ -255,7 +254,7 @@ cpu_open (LfBackend *be, LfPrecision precision, GError **error)
 
   if (precision != LF_PRECISION_AUTO && precision != LF_PRECISION_FP32) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS,
-        "precision: the CPU computes in fp32; leave precision at auto, or use a GPU");
+        _ ("precision: the CPU computes in fp32; leave precision at auto, or use a GPU"));
     return FALSE;
   }
   memory = g_new0 (Memory, 1);

@@ -4,6 +4,8 @@
  */
 #include "pool.h"
 
+#include "core/i18n.h"
+
 typedef struct
 {
   LfCpuPool *pool;
@@ -115,7 +117,7 @@ lf_cpu_pool_new (gint threads, GError **error)
           g_thread_try_new ("lightforce-cpu", worker_main, &pool->workers[i], &reason);
       if (!pool->workers[i].thread) {
         g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-            "thread %d of %d cannot start: %s; set threads to fewer", i + 1, threads,
+            _ ("thread %d of %d cannot start: %s; set threads to fewer"), i + 1, threads,
             reason->message);
         pool->n_workers = i;
         lf_cpu_pool_free (pool);

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "core/i18n.h"
 #include "kernels/cuda/device.h"
 
 #define MIN_CAPABILITY 80 /* bf16 */
@@ -17,11 +18,12 @@ lf_cuda_set_error (GError **error, cudaError_t status, const char *what)
   cudaGetLastError ();
   if (status == cudaErrorMemoryAllocation)
     g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
-        "the GPU's memory is used up (%s); choose a smaller size, a shorter window, precision=fp8 "
-        "or text-encoder-residency=release",
+        _ ("the GPU's memory is used up (%s); choose a smaller size, a shorter window, "
+           "precision=fp8 "
+           "or text-encoder-residency=release"),
         what);
   else
-    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, "the GPU failed at %s: %s", what,
+    g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, _ ("the GPU failed at %s: %s"), what,
         cudaGetErrorString (status));
 }
 
@@ -101,8 +103,9 @@ cuda_host_alloc (LfBackend *be, gsize bytes, GError **error)
   cudaGetLastError ();
   if (status == cudaErrorMemoryAllocation)
     g_set_error (error, LF_ERROR, LF_ERROR_NO_MEMORY,
-        "no page-locked host memory is left (%" G_GSIZE_FORMAT
-        " MiB wanted for pictures); choose a smaller size or fewer chunks in the queue",
+        _ ("no page-locked host memory is left (%zu MiB wanted for pictures); choose a smaller "
+           "size "
+           "or fewer chunks in the queue"),
         bytes >> 20);
   else
     lf_cuda_set_error (error, status, "taking page-locked memory");
@@ -426,8 +429,9 @@ check_device (struct cudaDeviceProp *p, gint device, GError **error)
       || (status == cudaSuccess && count == 0)) {
     cudaGetLastError ();
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "no NVIDIA GPU can be used: %s; install or update the NVIDIA driver, or choose backend=cpu",
-        status == cudaSuccess ? "there is none" : cudaGetErrorString (status));
+        _ ("no NVIDIA GPU can be used: %s; install or update the NVIDIA driver, or choose "
+           "backend=cpu"),
+        status == cudaSuccess ? _ ("there is none") : cudaGetErrorString (status));
     return FALSE;
   }
   /* cudaFree finds out whether an earlier failure has made the device unusable */
@@ -439,8 +443,8 @@ check_device (struct cudaDeviceProp *p, gint device, GError **error)
   }
   if (p->major * 10 + p->minor < MIN_CAPABILITY) {
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "%s has compute capability %d.%d; 8.0 or newer is needed, or choose backend=cpu", p->name,
-        p->major, p->minor);
+        _ ("%s has compute capability %d.%d; 8.0 or newer is needed, or choose backend=cpu"),
+        p->name, p->major, p->minor);
     return FALSE;
   }
   return TRUE;
@@ -458,8 +462,8 @@ prepare_device (LfCudaDevice *device, const struct cudaDeviceProp *p, GError **e
   device->avoid_sm90 = g_getenv ("LIGHTFORCE_CUDA_GENERIC") != NULL;
   if (!lf_cuda_has_code (&chains)) {
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "this build has no code for %s (compute capability %d.%d); build it with "
-        "-Dgpu_targets=all, or choose backend=cpu",
+        _ ("this build has no code for %s (compute capability %d.%d); build it with "
+           "-Dgpu_targets=all, or choose backend=cpu"),
         p->name, p->major, p->minor);
     return FALSE;
   }
@@ -521,7 +525,7 @@ cuda_open (LfBackend *be, LfPrecision precision, GError **error)
     return FALSE;
   if (be->precision == LF_PRECISION_FP8 && device->capability < 89) {
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "precision=fp8 needs compute capability 8.9 or newer, this GPU has %d.%d; choose bf16",
+        _ ("precision=fp8 needs compute capability 8.9 or newer, this GPU has %d.%d; choose bf16"),
         device->capability / 10, device->capability % 10);
     cuda_close (be);
     return FALSE;
@@ -559,7 +563,7 @@ cuda_get_context (gint *device, GError **error)
   if (!context) {
     cudaGetLastError ();
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "no NVIDIA GPU can be used; install or update the NVIDIA driver");
+        _ ("no NVIDIA GPU can be used; install or update the NVIDIA driver"));
   }
   return context;
 }

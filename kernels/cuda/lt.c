@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <string.h>
 
+#include "core/i18n.h"
 #include "kernels/cuda/lt.h"
 
 /* The library is opened when the first backend is, not when the program starts: machines without a
@@ -131,7 +132,8 @@ lf_cuda_lt_open (LfCudaDevice *device, GError **error)
     lt->library = dlopen (names[i], RTLD_NOW | RTLD_LOCAL);
   if (!lt->library) {
     g_set_error (error, LF_ERROR, LF_ERROR_BACKEND,
-        "%s cannot be opened (%s); install the CUDA %d runtime libraries, or choose backend=cpu",
+        _ ("%s cannot be opened (%s); install the CUDA %d runtime libraries, or choose "
+           "backend=cpu"),
         names[0], dlerror (), CUBLAS_VER_MAJOR);
     goto fail;
   }
@@ -143,14 +145,14 @@ lf_cuda_lt_open (LfCudaDevice *device, GError **error)
   status = lt->Create (&lt->handle);
   if (status != CUBLAS_STATUS_SUCCESS) {
     g_set_error (
-        error, LF_ERROR, LF_ERROR_BACKEND, "cuBLASLt cannot start: its status is %d", status);
+        error, LF_ERROR, LF_ERROR_BACKEND, _ ("cuBLASLt cannot start: its status is %d"), status);
     goto fail;
   }
   lt->plans = g_hash_table_new_full (key_hash, key_equal, NULL, plan_free);
   return TRUE;
 
 missing:
-  g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, "%s is too old: %s", names[0], dlerror ());
+  g_set_error (error, LF_ERROR, LF_ERROR_BACKEND, _ ("%s is too old: %s"), names[0], dlerror ());
 fail:
   lf_cuda_lt_close (device);
   return FALSE;
