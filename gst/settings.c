@@ -267,8 +267,8 @@ install_stream_properties (GObjectClass *object_class)
           -2, G_MAXINT, -2, FLAGS | READY));
   g_object_class_install_property (object_class, PROP_SINK,
       g_param_spec_int ("sink", "Sink",
-          "First latent frames that never leave the window (-2: the model's)", -2, G_MAXINT, -2,
-          FLAGS | READY));
+          "First latent frames that never leave the window, 0 or more (-2: the model's)", -2,
+          G_MAXINT, -2, FLAGS | READY));
   g_object_class_install_property (object_class, PROP_PROMPT_SWITCH,
       g_param_spec_enum ("prompt-switch", "Prompt switch",
           "How a changed prompt enters the running video", prompt_switch_type (),

@@ -383,24 +383,96 @@ GST_END_TEST;
 
 /* ------------------------------------------------------------------------ descriptions */
 
-/* What a range or a unit means is said where there is one. */
+/* What each number counts, and what values mean that are none of it. */
+static const struct
+{
+  const char *name, *unit, *special[2];
+} numbers[] = {
+    {"blend-chunks", "Chunks over which", {NULL}},
+    {"chunk", "Number of the chunk", {"from 0 at the start"}},
+    {"framerate", "Pictures a second", {"(0/1: the model's)"}},
+    {"height", "in pixels", {"(0: what downstream asks for, else the model's)"}},
+    {"keep-frames", "latent frames", {"(-1: the model's)"}},
+    {"keep-near", "How many of keep-frames", {"(-1: the model's)"}},
+    {"keep-sink", "How many of keep-frames", {"(-1: the model's)"}},
+    {"prebuffer", "chunks that wait", {"(-1: queue-chunks)"}},
+    {"probe-head", "Attention head, from 0,", {NULL}},
+    {"probe-layer", "Layer, from 0,", {"(-1: none)"}},
+    {"queue-chunks", "chunks", {NULL}},
+    {"seed", "Start of the random numbers", {NULL}},
+    {"sink", "First latent frames", {"0 or more (-2: the model's)"}},
+    {"sparsity", "share of key blocks", {"0 to 1 (-1: the model's)"}},
+    {"sparsity-base", "Share of key blocks", {"sparsity to 1 (-1: the model's)"}},
+    {"threads", "Processor threads", {"(0: one a core)"}},
+    {"width", "in pixels", {"(0: what downstream asks for, else the model's)"}},
+    {"window", "Latent frames", {"-1: all", "-2: the model's"}},
+};
+
+static gboolean
+is_number (GType type)
+{
+  static const GType types[] = {G_TYPE_CHAR, G_TYPE_UCHAR, G_TYPE_INT, G_TYPE_UINT, G_TYPE_LONG,
+      G_TYPE_ULONG, G_TYPE_INT64, G_TYPE_UINT64, G_TYPE_FLOAT, G_TYPE_DOUBLE};
+  gsize i;
+
+  for (i = 0; i < G_N_ELEMENTS (types); i++)
+    if (type == types[i])
+      return TRUE;
+  return type == GST_TYPE_FRACTION;
+}
+
+static void
+check_number (GParamSpec *spec)
+{
+  const char *blurb = g_param_spec_get_blurb (spec);
+  gsize i = 0, j;
+
+  while (i < G_N_ELEMENTS (numbers) && !g_str_equal (numbers[i].name, spec->name))
+    i++;
+  fail_unless (i < G_N_ELEMENTS (numbers), "what does %s count?", spec->name);
+  fail_unless (strstr (blurb, numbers[i].unit) != NULL, "%s: %s", spec->name, blurb);
+  for (j = 0; j < 2 && numbers[i].special[j]; j++)
+    fail_unless (strstr (blurb, numbers[i].special[j]) != NULL, "%s: %s", spec->name, blurb);
+  /* what is below 0 counts nothing */
+  if (G_IS_PARAM_SPEC_INT (spec) && G_PARAM_SPEC_INT (spec)->minimum < 0) {
+    g_autofree char *least = g_strdup_printf ("%d: ", G_PARAM_SPEC_INT (spec)->minimum);
+
+    fail_unless (strstr (blurb, least) != NULL, "%s: %s", spec->name, blurb);
+  }
+}
+
 GST_START_TEST (test_descriptions)
+{
+  static const char *const names[] = {"lightforcesrc", "lightforcepromptsink"};
+  guint found = 0, i, j, n;
+
+  for (i = 0; i < G_N_ELEMENTS (names); i++) {
+    GstElement *element = gst_element_factory_make (names[i], NULL);
+    g_autofree GParamSpec **specs =
+        g_object_class_list_properties (G_OBJECT_GET_CLASS (element), &n);
+
+    for (j = 0; j < n; j++) {
+      if (specs[j]->owner_type != G_OBJECT_TYPE (element) || !is_number (specs[j]->value_type))
+        continue;
+      check_number (specs[j]);
+      found++;
+    }
+    gst_object_unref (element);
+  }
+  fail_unless_equals_int (found, G_N_ELEMENTS (numbers));
+}
+GST_END_TEST;
+
+GST_START_TEST (test_interface)
 {
   GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
   GObjectClass *klass = G_OBJECT_GET_CLASS (src);
-  GSignalQuery query;
   GParamSpec *chunk = g_object_class_find_property (klass, "chunk");
+  GParamSpec *policy = g_object_class_find_property (klass, "late-policy");
+  GSignalQuery query;
 
   fail_unless (chunk && !(chunk->flags & G_PARAM_WRITABLE));
-  fail_unless (strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "framerate")),
-                   "Pictures a second")
-               != NULL);
-  fail_unless (
-      strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "prebuffer")), "chunks")
-      != NULL);
-  fail_unless (strstr (g_param_spec_get_blurb (g_object_class_find_property (klass, "late-policy")),
-                   "because")
-               != NULL);
+  fail_unless (strstr (g_param_spec_get_blurb (policy), "because") != NULL);
   g_signal_query (g_signal_lookup ("restart", G_OBJECT_TYPE (src)), &query);
   fail_unless (query.signal_flags & G_SIGNAL_ACTION);
   fail_unless_equals_int (query.n_params, 0);
@@ -424,6 +496,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_seek_past_the_end);
   tcase_add_loop_test (tc, test_seek_refused, 0, 9);
   tcase_add_test (tc, test_descriptions);
+  tcase_add_test (tc, test_interface);
 }
 
 int
