@@ -136,13 +136,21 @@ GST_START_TEST (test_event_with_time)
   fail_unless (gst_element_send_event (
       rig->src, prompt_event (", prompt=three, time=(guint64)2812500000, mode=recache")));
   fail_unless (gst_element_send_event (
-      rig->src, prompt_event (", prompt=two, time=(guint64)2062500001, mode=blend")));
+      rig->src, prompt_event (", prompt=two, time=(guint64)1312500001, mode=blend")));
+  STANDIN_SET (hold_chunk, 3);
+  rig_wait_chunks (4);
+  fail_unless_equals_int (latest_switch (), LF_PROMPT_SWITCH_BLEND);
+  STANDIN_SET (hold_chunk, 4);
+  rig_wait_chunks (5);
+  fail_unless_equals_int (latest_switch (), LF_PROMPT_SWITCH_RECACHE);
   STANDIN_SET (hold_chunk, -1);
   rig_expect_prompt (rig, "one", 0);
-  /* 2062500000 is the time of frame 33, 2812500000 of frame 45 */
-  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 1), 45);
+  /* 1312500000 is the time of frame 21, 2812500000 of frame 45 */
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 33);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "three", 2), 45);
   rig_wait_end (rig);
-  rig_check_frames (rig, 0, 45, "one");
+  rig_check_frames (rig, 0, 33, "one");
+  rig_check_frames (rig, 33, 45, "two");
   rig_check_frames (rig, 45, 81, "three");
   rig_free (rig);
 }
@@ -298,6 +306,7 @@ GST_START_TEST (test_reload)
 }
 GST_END_TEST;
 
+/* A file that goes is reported once, too. */
 GST_START_TEST (test_script_goes)
 {
   g_autofree char *warning = NULL;
@@ -309,7 +318,14 @@ GST_START_TEST (test_script_goes)
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_chunks (2);
   fail_unless (g_unlink (script) == 0);
-  rig_finish (rig);
+  STANDIN_SET (hold_chunk, -1);
+  warning = rig_next_warning (rig);
+  fail_unless (
+      strstr (warning, "The prompts stay as they were: ") == warning
+          && strstr (warning, "script: the file of prompts cannot be opened: No such file"),
+      "%s", warning);
+  rig_wait_end (rig);
+  rig_expect_no_warning (rig);
   rig_check_frames (rig, 0, 21, "one");
   rig_check_frames (rig, 21, 57, "two");
   rig_free (rig);
