@@ -110,10 +110,10 @@ gboolean lf_src_take_prompt_event (LightforceSrc *self, GstEvent *event);
 /* When the chunk that begins with `picture` after this many restarts of the generator is going to
  * show, as far as can be known. */
 GstClockTime lf_src_chunk_time (LightforceSrc *self, guint restarts, guint64 picture);
-/* Says what the next frame was made from: in its meta, and where `prompt` is another one, on the
- * bus and downstream. It shows this picture of `chunk`; NULL for `prompt`: again. */
+/* Says what the next frame was made from: in its meta, and where its prompt is another one, on the
+ * bus and downstream. It shows this picture of `chunk`, which is that of `item` unless `repeat`. */
 void lf_src_tell_frame (
-    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, const char *prompt);
+    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, gboolean repeat);
 
 G_END_DECLS
 #endif

@@ -19,6 +19,7 @@ typedef struct
   char *prompt;   /* owned; what the chunk was made from */
   gint64 made_us; /* wall time from the previous chunk to this one, a new prompt included */
   guint restarts; /* of the generator, before it */
+  guint64 time;   /* at which it was thought to show when its prompt was chosen */
   /* set by the queue */
   guint64 first_picture; /* number of its first picture */
   gboolean broken;       /* pictures between it and the one before were thrown away */

@@ -109,7 +109,7 @@ lf_src_make_frame (LightforceSrc *self, gboolean repeat, GstBuffer **frame)
   if (!lf_src_output_write (self->output, chunk, picture, buffer))
     goto not_written;
   stamp (self, buffer);
-  lf_src_tell_frame (self, buffer, chunk, picture, repeat ? NULL : self->item->prompt);
+  lf_src_tell_frame (self, buffer, chunk, picture, repeat);
   if (repeat)
     GST_BUFFER_FLAG_SET (buffer, GST_BUFFER_FLAG_GAP);
   else

@@ -97,12 +97,20 @@
  *
  * Right before the first frame of each prompt goes a tag event of the stream. Its tags
  * `extended-comment` and, joined with semicolons, `comment` say `lightforce-version=`,
- * `lightforce-model=`, `lightforce-seed=` and `lightforce-prompt-sha256=`, the last one once for
- * each prompt so far (the latest 64), and `lightforce-start-image-sha256=` where the video starts
+ * `lightforce-model=`, `lightforce-seed=` once for each seed so far, `lightforce-prompt-sha256=` once
+ * for each prompt so far (of both the latest 64), `lightforce-later-prompt-sha256=` once for each of the
+ * next 64 prompts with a time (lines of #LightforceSrc:prompt-file, and events that have come) that is
+ * another one, and `lightforce-start-image-sha256=` where the video starts
  * from a picture (`unknown` where that is no file of this machine). `application-name` and `encoder` are lightforce and its
  * version. With #LightforceSrc:prompt-in-tags `title` and `description` are the prompt. It is left
  * out by default: a text that was published cannot be taken back, while who has it can show at any
  * time that it belongs to the hash. (A hash does not hide a text that others can guess.)
+ *
+ * Muxers keep one comment. matroskamux and webmmux keep the latest one, so that a file has all
+ * prompts and seeds. mp4mux, qtmux and avimux keep the first one: a file has the first seed, the first
+ * prompt, and as later ones those whose time was known by then. What is set while it plays is in it
+ * where the application tells the muxer to replace tags, before it starts:
+ * `gst_tag_setter_set_tag_merge_mode (GST_TAG_SETTER (muxer), GST_TAG_MERGE_REPLACE)`.
  *
  * ## Figures
  *
@@ -182,22 +190,27 @@ worker_load (LfSrcLoadState state, const char *text, double fraction, gpointer u
   lf_src_post_load (GST_ELEMENT (self), state, text, percent);
 }
 
-static void
+static GstClockTime
 worker_snapshot (guint restarts, guint64 picture, LfSrcSettings *settings, gpointer user_data)
 {
   LightforceSrc *self = user_data;
   GstClockTime time = lf_src_chunk_time (self, restarts, picture);
   gboolean live = gst_base_src_is_live (GST_BASE_SRC (self));
+  LfPromptScript *script;
   g_autoptr (GError) error = NULL;
 
   /* Controlled properties have the value of the chunk's first frame. */
   gst_object_sync_values (GST_OBJECT (self), time);
-  if (!lf_prompts_reload (self->prompts, &error))
+  script = lf_prompts_read_again (self->prompts, &error);
+  if (error)
     lf_src_post_warning (GST_ELEMENT (self), error);
   GST_OBJECT_LOCK (self);
+  if (script)
+    lf_prompts_replace (self->prompts, script);
   lf_src_settings_copy (settings, &self->settings);
   lf_prompts_choose (self->prompts, time, live, settings);
   GST_OBJECT_UNLOCK (self);
+  return time;
 }
 
 static void

@@ -95,25 +95,47 @@ lf_src_chunk_time (LightforceSrc *self, guint restarts, guint64 picture)
   return GST_CLOCK_TIME_IS_VALID (now) ? MAX (time, now) : time;
 }
 
+/* The time at which the video ends by the number of its frames. With the object lock. */
+static GstClockTime
+find_end (LightforceSrc *self, gboolean live)
+{
+  gint end = GST_BASE_SRC (self)->num_buffers;
+
+  /* Live, frames can be left out. */
+  return end < 0 || live || (guint64) end < self->timeline.frame
+             ? GST_CLOCK_TIME_NONE
+             : lf_timeline_time (&self->timeline, (guint64) end);
+}
+
+static GstTagList *
+make_tags (LightforceSrc *self, const LfModelInfo *info, const LfFrameItem *item)
+{
+  g_autofree char *image_hash = lf_src_worker_dup_image_hash (self->worker);
+  gboolean live = gst_base_src_is_live (GST_BASE_SRC (self)), in_tags;
+  g_autoptr (GPtrArray) later = NULL;
+
+  GST_OBJECT_LOCK (self);
+  in_tags = self->settings.prompt_in_tags;
+  later =
+      lf_prompts_list_later (self->prompts, item->time, find_end (self, live), LF_PROVENANCE_MAX);
+  GST_OBJECT_UNLOCK (self);
+  return lf_provenance_make_tags (
+      &self->provenance, info, image_hash, later, in_tags ? item->prompt : NULL);
+}
+
 void
 lf_src_tell_frame (
-    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, const char *prompt)
+    LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, gboolean repeat)
 {
   const LfModelInfo *info = lf_src_worker_get_info (self->worker);
-  gboolean in_tags;
+  const LfFrameItem *item = repeat ? NULL : self->item;
 
-  if (prompt && lf_provenance_update (&self->provenance, chunk, prompt)) {
-    g_autofree char *image_hash = lf_src_worker_dup_image_hash (self->worker);
-
-    lf_src_post_prompt (GST_ELEMENT (self), prompt, chunk->prompt_serial, self->next_frame,
+  if (item && lf_provenance_update (&self->provenance, chunk, item->prompt)) {
+    lf_src_post_prompt (GST_ELEMENT (self), item->prompt, chunk->prompt_serial, self->next_frame,
         GST_BUFFER_PTS (buffer));
-    GST_OBJECT_LOCK (self);
-    in_tags = self->settings.prompt_in_tags;
-    GST_OBJECT_UNLOCK (self);
     /* The base class puts it right before the frame, behind the segment. */
     GST_ELEMENT_GET_CLASS (self)->send_event (
-        GST_ELEMENT (self), gst_event_new_tag (lf_provenance_make_tags (&self->provenance, info,
-                                chunk, image_hash, in_tags ? prompt : NULL)));
+        GST_ELEMENT (self), gst_event_new_tag (make_tags (self, info, item)));
   }
   lf_provenance_add_meta (&self->provenance, buffer, info, chunk, (guint) picture);
 }

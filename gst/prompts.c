@@ -5,7 +5,6 @@
 #include "gst/prompts.h"
 
 #include "gst/i18n.h"
-#include "gst/promptscript.h"
 
 typedef struct
 {
@@ -121,26 +120,29 @@ lf_prompts_add (LfPrompts *prompts, GstClockTime time, const char *text, gint mo
     g_queue_push_head (&prompts->added, timed);
 }
 
-gboolean
-lf_prompts_reload (LfPrompts *prompts, GError **error)
+LfPromptScript *
+lf_prompts_read_again (LfPrompts *prompts, GError **error)
 {
   LfFileStamp stamp;
   LfPromptScript *script;
 
   if (prompts->file == NULL)
-    return TRUE;
+    return NULL;
   lf_file_stamp_get (&stamp, prompts->file);
   if (lf_file_stamp_equal (&stamp, &prompts->stamp))
-    return TRUE;
+    return NULL;
   prompts->stamp = stamp;
   script = lf_prompt_script_load (prompts->file, error);
-  if (script == NULL) {
+  if (script == NULL)
     g_prefix_error (error, "%s", _ ("The prompts stay as they were: "));
-    return FALSE;
-  }
+  return script;
+}
+
+void
+lf_prompts_replace (LfPrompts *prompts, LfPromptScript *script)
+{
   lf_prompt_script_free (prompts->script);
   prompts->script = script;
-  return TRUE;
 }
 
 /* The one that holds at `time`; it has no text where there is none. */
@@ -194,4 +196,28 @@ lf_prompts_choose (LfPrompts *prompts, GstClockTime time, gboolean forget, LfSrc
     settings->prompt_switch = (LfPromptSwitch) mode;
   if (forget)
     forget_past (prompts, time);
+}
+
+/* The first time behind `time` at which another one holds; NONE: there is none. */
+static GstClockTime
+next_time (LfPrompts *prompts, GstClockTime time)
+{
+  const LfPromptLine *line =
+      prompts->script ? lf_prompt_script_find_next (prompts->script, time) : NULL;
+  GstClockTime next = line ? line->time : GST_CLOCK_TIME_NONE;
+  const GList *l = prompts->added.head;
+
+  while (l && ((const Timed *) l->data)->time <= time)
+    l = l->next;
+  return l ? MIN (next, ((const Timed *) l->data)->time) : next;
+}
+
+GPtrArray *
+lf_prompts_list_later (LfPrompts *prompts, GstClockTime time, GstClockTime end, guint max)
+{
+  GPtrArray *texts = g_ptr_array_new_with_free_func (g_free);
+
+  while (texts->len < max && (time = next_time (prompts, time)) < end)
+    g_ptr_array_add (texts, g_strdup (find (prompts, time).text));
+  return texts;
 }

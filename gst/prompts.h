@@ -5,6 +5,7 @@
 #ifndef LF_SRC_PROMPTS_H
 #define LF_SRC_PROMPTS_H
 
+#include "gst/promptscript.h"
 #include "gst/settings.h"
 
 G_BEGIN_DECLS
@@ -37,14 +38,19 @@ gboolean lf_prompts_is_latest (LfPrompts *prompts, GstClockTime time);
 /* Adds a prompt with a time. */
 void lf_prompts_add (LfPrompts *prompts, GstClockTime time, const char *text, gint mode);
 
-/* Before each chunk: reads the file again if it changed. FALSE with `error` set: it did, and is
- * no use now; what it was is kept, and this version is not reported again. Without the lock, in
- * the thread that calls lf_prompts_choose(). */
-gboolean lf_prompts_reload (LfPrompts *prompts, GError **error);
+/* Before each chunk: reads the file again if it changed, for lf_prompts_replace(). NULL: it did not;
+ * or with `error` set it did, and is no use now; this version is not reported again. Without the
+ * lock, in the thread that calls lf_prompts_choose(). */
+LfPromptScript *lf_prompts_read_again (LfPrompts *prompts, GError **error);
+/* Takes the file's new contents over. */
+void lf_prompts_replace (LfPrompts *prompts, LfPromptScript *script);
 /* Puts the prompt for a chunk that begins at `time` into `settings`, where one with a time holds,
  * and how it is to enter. `forget`: the video is never made again from an earlier time. */
 void lf_prompts_choose (
     LfPrompts *prompts, GstClockTime time, gboolean forget, LfSrcSettings *settings);
+/* Texts of those with a time behind `time` and before `end`, `max` at most, in order. */
+GPtrArray *lf_prompts_list_later (
+    LfPrompts *prompts, GstClockTime time, GstClockTime end, guint max);
 
 G_END_DECLS
 #endif

@@ -45,12 +45,12 @@ lf_prompt_script_get_line (const LfPromptScript *script, guint index)
   return &g_array_index (script->lines, LfPromptLine, index);
 }
 
-const LfPromptLine *
-lf_prompt_script_find (const LfPromptScript *script, guint64 time)
+/* The number of the first line that begins after `time`, or of lines. */
+static guint
+find_later (const LfPromptScript *script, guint64 time)
 {
   guint low = 0, high = script->lines->len;
 
-  /* the first line that begins later */
   while (low < high) {
     guint middle = low + (high - low) / 2;
 
@@ -59,7 +59,23 @@ lf_prompt_script_find (const LfPromptScript *script, guint64 time)
     else
       high = middle;
   }
-  return low > 0 ? lf_prompt_script_get_line (script, low - 1) : NULL;
+  return low;
+}
+
+const LfPromptLine *
+lf_prompt_script_find (const LfPromptScript *script, guint64 time)
+{
+  guint later = find_later (script, time);
+
+  return later > 0 ? lf_prompt_script_get_line (script, later - 1) : NULL;
+}
+
+const LfPromptLine *
+lf_prompt_script_find_next (const LfPromptScript *script, guint64 time)
+{
+  guint later = find_later (script, time);
+
+  return later < script->lines->len ? lf_prompt_script_get_line (script, later) : NULL;
 }
 
 /* ------------------------------------------------------------------------ parsing */

@@ -39,6 +39,9 @@ const LfPromptLine *lf_prompt_script_get_line (const LfPromptScript *script, gui
 /* The line that holds at `time`: the last one that does not begin later. NULL: there is none. */
 const LfPromptLine *lf_prompt_script_find (const LfPromptScript *script, guint64 time);
 
+/* The first line that begins after `time`. NULL: there is none. */
+const LfPromptLine *lf_prompt_script_find_next (const LfPromptScript *script, guint64 time);
+
 /* Tells versions of a file apart; zeros where there is no file. */
 typedef struct
 {

@@ -17,22 +17,25 @@ typedef struct
   guint serial;
   char *hash;        /* of the prompt: SHA-256, hexadecimal */
   GPtrArray *hashes; /* of all prompts so far, in order of their first frame */
+  GArray *seeds;     /* guint64, of all videos so far, likewise */
 } LfProvenance;
 
-/* Tags name as many prompts: an endless video with ever new ones has to stop somewhere. */
-#define LF_PROVENANCE_MAX_HASHES 64
+/* Tags name as many prompts, and as many seeds: an endless video with ever new ones has to stop
+ * somewhere. */
+#define LF_PROVENANCE_MAX 64
 
 void lf_provenance_init (LfProvenance *provenance);
-/* A new video. */
+/* All is made anew. */
 void lf_provenance_reset (LfProvenance *provenance);
 void lf_provenance_clear (LfProvenance *provenance);
 
-/* TRUE: with `chunk` another prompt begins. */
+/* TRUE: with `chunk` another prompt begins, or its tags are to be sent again. */
 gboolean lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, const char *prompt);
-/* The tags from here on: model, seed, hashes of prompts, version, and `image_hash` (of the picture
- * that the video starts from) and `prompt` unless they are NULL. */
+/* The tags from here on: model, seeds, hashes of prompts, version, and `image_hash` (of the picture
+ * that the video starts from) and `prompt` unless they are NULL. `later`: texts that are to follow
+ * by their times. */
 GstTagList *lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
-    const LfChunk *chunk, const char *image_hash, const char *prompt);
+    const char *image_hash, const GPtrArray *later, const char *prompt);
 
 /* The custom meta LightforceMeta of a frame: where in the video it comes from. */
 void lf_provenance_register_meta (void);

@@ -42,8 +42,9 @@ typedef struct
   char *old_prompt;             /* the one before */
   gint probe_layer, probe_head; /* a refused one, too */
   guint restarts;
-  gint64 spent_us; /* on all up to the latest chunk */
-  gboolean begins; /* a video that begins again has made no chunk yet */
+  GstClockTime time; /* of the chunk at work */
+  gint64 spent_us;   /* on all up to the latest chunk */
+  gboolean begins;   /* a video that begins again has made no chunk yet */
 } Video;
 
 static void
@@ -214,7 +215,7 @@ apply_settings (
   LfSrcSettings now;
   LfSparse sparse;
 
-  worker->funcs.snapshot (video->restarts, picture, &now, worker->user_data);
+  video->time = worker->funcs.snapshot (video->restarts, picture, &now, worker->user_data);
   /* There is no past to come from. */
   if (video->begins)
     now.prompt_switch = LF_PROMPT_SWITCH_CUT;
@@ -317,6 +318,7 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   item = g_new0 (LfFrameItem, 1);
   item->chunk = chunk;
   item->restarts = restarts;
+  item->time = video->time;
   spent = stats.generate_us + stats.decode_us + stats.text_us;
   item->made_us = spent - video->spent_us;
   video->spent_us = spent;

@@ -25,8 +25,10 @@ typedef struct
 {
   /* `text` is the stage, or the error's message. */
   void (*load) (LfSrcLoadState state, const char *text, double fraction, gpointer user_data);
-  /* Copies the settings for the chunk that begins with `picture` after this many restarts. */
-  void (*snapshot) (guint restarts, guint64 picture, LfSrcSettings *settings, gpointer user_data);
+  /* Copies the settings for the chunk that begins with `picture` after this many restarts. Returns
+   * when that is going to show, as far as can be known. */
+  GstClockTime (*snapshot) (
+      guint restarts, guint64 picture, LfSrcSettings *settings, gpointer user_data);
   /* A setting could not be changed; the stream goes on with what it had. */
   void (*warning) (const GError *error, gpointer user_data);
 } LfSrcWorkerFuncs;

@@ -483,17 +483,20 @@ expect_tag (GstTagList *tags, const char *tag, const char *want)
 #define SHA_ONE "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
 #define SHA_TWO "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
 
-/* Right before the frame; the prompt itself only where it is asked for. */
+/* Right before the frame, with those that are to follow; the prompt itself only where it is asked
+ * for. */
 GST_START_TEST (test_tags)
 {
   const char *begin = "lightforce-version=0.0.0; lightforce-model=standin; "
-                      "lightforce-seed=18446744073709551615; lightforce-prompt-sha256=" SHA_ONE;
+                      "lightforce-seed=18446744073709551615; lightforce-prompt-sha256=" SHA_ONE
+                      "; lightforce-later-prompt-sha256=" SHA_TWO;
   Seen seen = {g_ptr_array_new_with_free_func ((GDestroyNotify) gst_tag_list_unref), {0}};
   Rig *rig;
   g_autoptr (GstPad) pad = NULL;
   g_autofree char *properties = NULL;
 
-  write_script ("00:00 one\n00:01.5 two\n00:02.2 one\n");
+  /* the last one when the video has ended */
+  write_script ("00:00 one\n00:01.5 two\n00:02.2 one\n00:03.125 three\n");
   properties = g_strdup_printf ("prompt-file=%s num-buffers=50 seed=18446744073709551615%s", script,
       __i__ ? " prompt-in-tags=true" : "");
   rig = rig_new (properties, RGBX);
@@ -511,7 +514,7 @@ GST_START_TEST (test_tags)
   expect_tag (seen.tags->pdata[0], GST_TAG_TITLE, __i__ ? "one" : NULL);
   expect_tag (seen.tags->pdata[0], GST_TAG_DESCRIPTION, __i__ ? "one" : NULL);
   fail_unless_equals_int (
-      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[0], GST_TAG_EXTENDED_COMMENT), 4);
+      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[0], GST_TAG_EXTENDED_COMMENT), 5);
   expect_tag (seen.tags->pdata[1], GST_TAG_TITLE, __i__ ? "two" : NULL);
   fail_unless_equals_int (
       (gint) gst_tag_list_get_tag_size (seen.tags->pdata[2], GST_TAG_EXTENDED_COMMENT), 5);
@@ -521,14 +524,77 @@ GST_START_TEST (test_tags)
 }
 GST_END_TEST;
 
-/* However many prompts there were, tags stay small. */
+/* Of the tags that came last. */
+static char *
+latest_comment (Rig *rig)
+{
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+  GstEvent *event = gst_pad_get_sticky_event (pad, GST_EVENT_TAG, 0);
+  GstTagList *tags;
+  char *comment = NULL;
+
+  fail_unless (event != NULL);
+  gst_event_parse_tag (event, &tags);
+  gst_tag_list_get_string (tags, GST_TAG_COMMENT, &comment);
+  gst_event_unref (event);
+  return comment;
+}
+
+static guint
+count_in (const char *text, const char *part)
+{
+  guint count = 0;
+
+  for (; (text = strstr (text, part)); text++)
+    count++;
+  return count;
+}
+
+/* Events tell before of what is to follow, too. */
+GST_START_TEST (test_tags_of_events)
+{
+  Rig *rig = rig_new ("prompt=one num-buffers=20", RGBX);
+  g_autofree char *comment = NULL;
+
+  fail_unless (
+      gst_element_send_event (rig->src, prompt_event (", prompt=two, time=(guint64)1000000000")));
+  rig_run_to_eos (rig);
+  comment = latest_comment (rig);
+  fail_unless (g_str_has_suffix (comment, "; lightforce-prompt-sha256=" SHA_ONE
+                                          "; lightforce-later-prompt-sha256=" SHA_TWO),
+      "%s", comment);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* Each seed that the video had, once. */
+GST_START_TEST (test_seeds_in_tags)
+{
+  static const guint64 seeds[] = {2, 1};
+  Rig *rig = rig_new_held ("seed=1 prompt=one queue-chunks=1 num-buffers=27", RGBX, 1);
+  g_autofree char *comment = NULL;
+  guint i;
+
+  for (i = 0; i < G_N_ELEMENTS (seeds); i++) {
+    g_object_set (rig->src, "seed", seeds[i], NULL);
+    g_signal_emit_by_name (rig->src, "restart");
+    rig_wait_frames (rig, 18 + 9 * i);
+  }
+  rig_wait_end (rig);
+  comment = latest_comment (rig);
+  fail_unless (
+      strstr (comment, "; lightforce-seed=1; lightforce-seed=2; lightforce-prompt-sha256=") != NULL,
+      "%s", comment);
+  rig_free (rig);
+}
+GST_END_TEST;
+
+/* However many prompts there were and are to follow, tags stay small. */
 GST_START_TEST (test_many_prompts)
 {
   GString *text = g_string_new (NULL);
-  GstTagList *tags = NULL;
-  GstEvent *event;
+  g_autofree char *begin = NULL, *end = NULL;
   Rig *rig;
-  g_autoptr (GstPad) pad = NULL;
   guint i;
 
   for (i = 0; i < 80; i++)
@@ -536,13 +602,14 @@ GST_START_TEST (test_many_prompts)
   write_script (text->str);
   g_string_free (text, TRUE);
   rig = scripted_rig ("num-buffers=1290");
-  pad = gst_element_get_static_pad (rig->sink, "sink");
+  rig_reach_state (rig, GST_STATE_PAUSED);
+  begin = latest_comment (rig);
+  fail_unless_equals_int (count_in (begin, "lightforce-prompt-sha256="), 1);
+  fail_unless_equals_int (count_in (begin, "lightforce-later-prompt-sha256="), 64);
   rig_run_to_eos (rig);
-  event = gst_pad_get_sticky_event (pad, GST_EVENT_TAG, 0);
-  gst_event_parse_tag (event, &tags);
-  fail_unless_equals_int (
-      (gint) gst_tag_list_get_tag_size (tags, GST_TAG_EXTENDED_COMMENT), 3 + 64);
-  gst_event_unref (event);
+  end = latest_comment (rig);
+  fail_unless_equals_int (count_in (end, "lightforce-prompt-sha256="), 64);
+  fail_unless_equals_int (count_in (end, "lightforce-later-prompt-sha256="), 0);
   rig_free (rig);
 }
 GST_END_TEST;
@@ -589,6 +656,8 @@ add (Suite *suite)
   tcase_add_test (tc, test_flush_same_prompt);
   tcase_add_test (tc, test_flush_often);
   tcase_add_loop_test (tc, test_tags, 0, 2);
+  tcase_add_test (tc, test_tags_of_events);
+  tcase_add_test (tc, test_seeds_in_tags);
   tcase_add_test (tc, test_many_prompts);
   tcase_add_test (tc, test_meta);
 }

@@ -263,40 +263,128 @@ GST_START_TEST (test_library_frames)
 }
 GST_END_TEST;
 
-/* What files say of their making: with discoverer, as gst-discoverer-1.0 does. */
-GST_START_TEST (test_tags_in_files)
+/* What a file says of its making: with discoverer, as gst-discoverer-1.0 does. */
+static char *
+read_tag (const char *path, const char *tag)
 {
-  static const char *const muxers[] = {"mp4mux", "matroskamux"};
-  g_autofree char *path = g_build_filename (folder, "a", NULL);
-  g_autofree char *uri = gst_filename_to_uri (path, NULL), *title = NULL, *comment = NULL;
-  g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, PROMPT, -1);
-  g_autofree char *want = g_strdup_printf ("; lightforce-model=lightforce-default; "
-                                           "lightforce-seed=7; lightforce-prompt-sha256=%s",
-      hash);
-  g_autofree char *line = g_strdup_printf (
-      "lightforcesrc num-buffers=9 seed=7 prompt-in-tags=%s prompt=\"" PROMPT "\" ! "
-      "x264enc speed-preset=ultrafast threads=1 ! h264parse ! %s ! filesink location=%s",
-      __i__ / 2 ? "true" : "false", muxers[__i__ % 2], path);
+  g_autofree char *uri = gst_filename_to_uri (path, NULL);
   g_autoptr (GError) error = NULL;
   GstDiscoverer *discoverer = gst_discoverer_new (20 * GST_SECOND, &error);
-  GstDiscovererInfo *info;
+  GstDiscovererInfo *info = gst_discoverer_discover_uri (discoverer, uri, &error);
   const GstTagList *tags;
+  char *value = NULL;
   GList *streams;
 
-  play (line);
-  info = gst_discoverer_discover_uri (discoverer, uri, &error);
   fail_unless (info != NULL && error == NULL, "%s", error ? error->message : "");
   streams = gst_discoverer_info_get_video_streams (info);
   fail_unless (streams != NULL);
   tags = gst_discoverer_stream_info_get_tags (streams->data);
-  fail_unless (tags != NULL && gst_tag_list_get_string (tags, GST_TAG_COMMENT, &comment));
-  fail_unless (g_str_has_prefix (comment, "lightforce-version="));
-  fail_unless (g_str_has_suffix (comment, want), "%s", comment);
-  gst_tag_list_get_string (tags, GST_TAG_TITLE, &title);
-  fail_unless_equals_string (title, __i__ / 2 ? PROMPT : NULL);
+  fail_unless (tags != NULL);
+  gst_tag_list_get_string (tags, tag, &value);
   gst_discoverer_stream_info_list_free (streams);
   gst_discoverer_info_unref (info);
   g_object_unref (discoverer);
+  return value;
+}
+
+#define ENCODER "x264enc speed-preset=ultrafast threads=1 ! h264parse"
+
+static const char *const muxers[] = {"mp4mux", "qtmux", "matroskamux"};
+
+static char *
+hash_line (const char *name, const char *prompt)
+{
+  g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, prompt, -1);
+
+  return g_strdup_printf ("; lightforce-%s=%s", name, hash);
+}
+
+GST_START_TEST (test_tags_in_files)
+{
+  g_autofree char *path = g_build_filename (folder, "a", NULL);
+  g_autofree char *hash = hash_line ("prompt-sha256", PROMPT);
+  g_autofree char *want =
+      g_strdup_printf ("; lightforce-model=lightforce-default; lightforce-seed=7%s", hash);
+  g_autofree char *line =
+      g_strdup_printf ("lightforcesrc num-buffers=9 seed=7 prompt-in-tags=%s prompt=\"" PROMPT
+                       "\" ! " ENCODER " ! %s ! filesink location=%s",
+          __i__ / 3 ? "true" : "false", muxers[__i__ % 3], path);
+  g_autofree char *comment = NULL, *title = NULL;
+
+  play (line);
+  comment = read_tag (path, GST_TAG_COMMENT);
+  fail_unless (comment && g_str_has_prefix (comment, "lightforce-version="));
+  fail_unless (g_str_has_suffix (comment, want), "%s", comment);
+  title = read_tag (path, GST_TAG_TITLE);
+  fail_unless_equals_string (title, __i__ / 3 ? PROMPT : NULL);
+}
+GST_END_TEST;
+
+/* Every container has the hash of each prompt of a file, whether it keeps the first comment or the
+ * last one. */
+GST_START_TEST (test_script_in_tags)
+{
+  g_autofree char *path = g_build_filename (folder, "a", NULL);
+  g_autofree char *script = g_build_filename (folder, "script", NULL);
+  g_autofree char *line =
+      g_strdup_printf ("lightforcesrc num-buffers=21 width=112 height=80 prompt-file=%s ! " ENCODER
+                       " ! %s ! filesink location=%s",
+          script, muxers[__i__], path);
+  g_autofree char *one = hash_line ("prompt-sha256", "one");
+  g_autofree char *two = hash_line (__i__ < 2 ? "later-prompt-sha256" : "prompt-sha256", "two");
+  g_autofree char *want = g_strconcat (one, two, NULL);
+  g_autofree char *comment = NULL;
+
+  fail_unless (g_file_set_contents (script, "00:00 one\n00:00.5 two\n", -1, NULL));
+  play (line);
+  comment = read_tag (path, GST_TAG_COMMENT);
+  fail_unless (comment && g_str_has_suffix (comment, want), "%s", comment);
+}
+GST_END_TEST;
+
+/* With the first frame begins another video, of another prompt. */
+static void
+begin_another (GstElement *identity, GstBuffer *buffer, gpointer user_data)
+{
+  GstElement *source = user_data;
+
+  if (GST_BUFFER_OFFSET (buffer) == 0) {
+    g_object_set (source, "prompt", "two", "seed", G_GUINT64_CONSTANT (8), NULL);
+    g_signal_emit_by_name (source, "restart");
+  }
+}
+
+/* What nobody knew when the video began is in files of muxers that keep the last comment: Matroska,
+ * and all that are told to replace tags. */
+GST_START_TEST (test_change_in_tags)
+{
+  gboolean replace = __i__ / 3;
+  g_autofree char *path = g_build_filename (folder, "a", NULL);
+  g_autofree char *line = g_strdup_printf (
+      "lightforcesrc name=src num-buffers=6 seed=7 prompt=one width=112 height=80 ! "
+      "identity name=frames ! " ENCODER " ! %s name=mux ! filesink location=%s",
+      muxers[__i__ % 3], path);
+  g_autofree char *one = hash_line ("prompt-sha256", "one");
+  g_autofree char *two = hash_line ("prompt-sha256", "two");
+  g_autofree char *first = g_strdup_printf ("; lightforce-seed=7%s", one);
+  g_autofree char *last = g_strdup_printf ("; lightforce-seed=7; lightforce-seed=8%s%s", one, two);
+  g_autofree char *comment = NULL;
+  GstElement *pipeline = gst_parse_launch (line, NULL);
+  g_autoptr (GstElement) source = gst_bin_get_by_name (GST_BIN (pipeline), "src");
+  g_autoptr (GstElement) frames = gst_bin_get_by_name (GST_BIN (pipeline), "frames");
+  g_autoptr (GstElement) muxer = gst_bin_get_by_name (GST_BIN (pipeline), "mux");
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+
+  if (replace)
+    gst_tag_setter_set_tag_merge_mode (GST_TAG_SETTER (muxer), GST_TAG_MERGE_REPLACE);
+  g_signal_connect (frames, "handoff", G_CALLBACK (begin_another), source);
+  gst_element_set_state (pipeline, GST_STATE_PLAYING);
+  gst_message_unref (gst_bus_timed_pop_filtered (bus, 100 * GST_SECOND, GST_MESSAGE_EOS));
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  gst_object_unref (pipeline);
+  comment = read_tag (path, GST_TAG_COMMENT);
+  fail_unless (
+      comment && g_str_has_suffix (comment, replace || __i__ == 2 ? last : first), "%s", comment);
 }
 GST_END_TEST;
 
@@ -454,7 +542,9 @@ main (int argc, char **argv)
   tcase_add_test (tc, test_mp4);
   tcase_add_test (tc, test_seeds);
   tcase_add_loop_test (tc, test_library_frames, 0, 8);
-  tcase_add_loop_test (tc, test_tags_in_files, 0, 4);
+  tcase_add_loop_test (tc, test_tags_in_files, 0, 6);
+  tcase_add_loop_test (tc, test_script_in_tags, 0, 3);
+  tcase_add_loop_test (tc, test_change_in_tags, 0, 6);
   tcase_add_test (tc, test_missing_file);
   tcase_add_test (tc, test_leaks);
   tcase_add_test (tc, test_live);

@@ -46,11 +46,16 @@ test_lines (void)
     g_assert_cmpstr (line->text, ==, want[i].text);
     g_assert_true (lf_prompt_script_find (script, line->time) == line);
     g_assert_true (lf_prompt_script_find (script, line->time + 1) == line);
-    if (i > 0)
+    if (i > 0) {
       g_assert_true (lf_prompt_script_find (script, line->time - 1) == line - 1);
+      g_assert_true (lf_prompt_script_find_next (script, line->time - 1) == line);
+      g_assert_true (lf_prompt_script_find_next (script, (line - 1)->time) == line);
+    }
   }
   g_assert_true (
       lf_prompt_script_find (script, G_MAXUINT64) == lf_prompt_script_get_line (script, i - 1));
+  g_assert_null (
+      lf_prompt_script_find_next (script, lf_prompt_script_get_line (script, i - 1)->time));
 }
 
 static void
@@ -66,6 +71,7 @@ test_empty (void)
     g_assert_no_error (error);
     g_assert_cmpuint (lf_prompt_script_get_size (script), ==, 0);
     g_assert_null (lf_prompt_script_find (script, 5));
+    g_assert_null (lf_prompt_script_find_next (script, 5));
   }
 }
 
