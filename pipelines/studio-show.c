@@ -325,10 +325,10 @@ lf_show_record (LfShow *show, const char *format, GError **error)
     return NULL;
   }
   /* After an error of any branch, the pipeline takes no sink to PLAYING that gets there by and by. */
-  line =
-      g_strdup_printf ("queue name=in max-size-buffers=0 max-size-time=0 max-size-bytes=67108864 "
-                       "! h264parse ! %s ! filesink name=out async=false",
-          g_str_equal (format, "mkv") ? "matroskamux offset-to-zero=true" : "mp4mux");
+  line = g_strdup_printf (
+      "queue name=in max-size-buffers=0 max-size-time=0 max-size-bytes=67108864 "
+      "! h264parse ! %s ! filesink name=out async=false",
+      g_str_equal (format, "mkv") ? "matroskamux name=mux offset-to-zero=true" : "mp4mux name=mux");
   branch =
       gst_parse_bin_from_description_full (line, FALSE, NULL, GST_PARSE_FLAG_FATAL_ERRORS, error);
   if (branch == NULL)
@@ -345,8 +345,11 @@ lf_show_record (LfShow *show, const char *format, GError **error)
   g_object_set (branch, "message-forward", TRUE, NULL);
   {
     g_autoptr (GstElement) in = gst_bin_get_by_name (GST_BIN (branch), "in");
+    g_autoptr (GstElement) muxer = gst_bin_get_by_name (GST_BIN (branch), "mux");
     g_autoptr (GstPad) target = gst_element_get_static_pad (in, "sink");
 
+    /* of prompts and seeds, the latest tags have them all, and mp4mux would keep the first ones */
+    gst_tag_setter_set_tag_merge_mode (GST_TAG_SETTER (muxer), GST_TAG_MERGE_REPLACE);
     pad = gst_object_ref_sink (gst_ghost_pad_new ("sink", target));
     gst_element_add_pad (branch, gst_object_ref (pad));
   }

@@ -1,5 +1,6 @@
 """Who may connect, what each message does, and what is refused."""
 # SPDX-License-Identifier: LGPL-2.1-or-later
+import hashlib
 import os
 import re
 import resource
@@ -357,6 +358,26 @@ class Recording(unittest.TestCase):
             client.request(type="record", on=False)
             client.wait("recorded")
             self.assertEqual(client.request(type="record", on=False)["type"], "ok")
+
+    def test_comment(self):
+        """Files of both kinds have the hash of each prompt that was set while they were made."""
+        with Studio("--set", "prompt=one") as studio, Client(studio) as client:
+            prompts = ["one"]
+            for form, prompt in ("mp4", "two"), ("mkv", "three"):
+                prompts.append(prompt)
+                frame = client.wait("chunk")["frame"]
+                client.request(type="record", on=True, format=form)
+                client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+                client.request(type="set", prompt=prompt)
+                frame = client.wait("prompt", until=lambda p: p["prompt"] == prompt)["frame"]
+                client.wait("chunk", until=lambda c: c["frame"] >= frame + 24)
+                client.request(type="record", on=False)
+                tags = subprocess.run(
+                    ["ffprobe", "-v", "error", "-show_entries", "format_tags:stream_tags",
+                     client.wait("recorded")["path"]], capture_output=True, text=True, check=True)
+                self.assertEqual(  # Matroska's are quoted
+                    re.findall(r"lightforce-prompt-sha256\\?=(\w+)", tags.stdout),
+                    [hashlib.sha256(text.encode()).hexdigest() for text in prompts], tags.stdout)
 
     def test_signal(self):
         """A recording is complete when a signal ends the studio."""
