@@ -1,60 +1,12 @@
-/* lightforce: how prompts get in, and what is told of them
+/* lightforce: how prompts get in
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <glib/gstdio.h>
 #include <gst/check/gsttestclock.h>
-#include "tests/element/rig.h"
+#include "tests/element/script.h"
 
 #define RGBX "video/x-raw,format=RGBx"
-
-static char *folder, *script;
-
-static void
-setup (void)
-{
-  folder = g_dir_make_tmp ("lightforce-XXXXXX", NULL);
-  fail_unless (folder != NULL);
-  script = g_build_filename (folder, "script", NULL);
-}
-
-static void
-teardown (void)
-{
-  g_unlink (script);
-  g_rmdir (folder);
-  g_clear_pointer (&script, g_free);
-  g_clear_pointer (&folder, g_free);
-}
-
-static void
-write_script (const char *text)
-{
-  fail_unless (g_file_set_contents (script, text, -1, NULL));
-}
-
-/* `extra` properties and the script. */
-static Rig *
-scripted_rig (const char *extra)
-{
-  g_autofree char *properties = g_strdup_printf ("prompt-file=%s %s", script, extra);
-
-  return rig_new (properties, RGBX);
-}
-
-static guint64
-meta_value (GstBuffer *frame, const char *field)
-{
-  GstCustomMeta *meta = gst_buffer_get_custom_meta (frame, "LightforceMeta");
-  guint64 value = 0;
-  guint small = 0;
-
-  fail_unless (meta != NULL);
-  if (gst_structure_get_uint (gst_custom_meta_get_structure (meta), field, &small))
-    return small;
-  fail_unless (gst_structure_get_uint64 (gst_custom_meta_get_structure (meta), field, &value));
-  return value;
-}
 
 static LfPromptSwitch
 latest_switch (void)
@@ -90,16 +42,6 @@ GST_START_TEST (test_modes)
 }
 GST_END_TEST;
 
-static GstEvent *
-prompt_event (const char *fields)
-{
-  g_autofree char *text = g_strdup_printf ("lightforce-prompt%s", fields);
-  GstStructure *structure = gst_structure_from_string (text, NULL);
-
-  fail_unless (structure != NULL, "%s", text);
-  return gst_event_new_custom (GST_EVENT_CUSTOM_UPSTREAM, structure);
-}
-
 /* To the element or from downstream; its mode is for this prompt only. */
 GST_START_TEST (test_event)
 {
@@ -109,7 +51,7 @@ GST_START_TEST (test_event)
   gint notified = 0;
 
   rig_count_notify (rig, "prompt", &notified);
-  fail_unless (gst_element_send_event (__i__ / 3 ? rig->sink : rig->src, prompt_event (fields)));
+  fail_unless (gst_element_send_event (__i__ / 3 ? rig->sink : rig->src, script_event (fields)));
   g_object_get (rig->src, "prompt", &prompt, NULL);
   fail_unless_equals_string (prompt, "two");
   fail_unless_equals_int (notified, 1);
@@ -134,9 +76,9 @@ GST_START_TEST (test_event_with_time)
   Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=81", RGBX, 1);
 
   fail_unless (gst_element_send_event (
-      rig->src, prompt_event (", prompt=three, time=(guint64)2812500000, mode=recache")));
+      rig->src, script_event (", prompt=three, time=(guint64)2812500000, mode=recache")));
   fail_unless (gst_element_send_event (
-      rig->src, prompt_event (", prompt=two, time=(guint64)1312500001, mode=blend")));
+      rig->src, script_event (", prompt=two, time=(guint64)1312500001, mode=blend")));
   STANDIN_SET (hold_chunk, 3);
   rig_wait_chunks (4);
   fail_unless_equals_int (latest_switch (), LF_PROMPT_SWITCH_BLEND);
@@ -171,7 +113,7 @@ GST_START_TEST (test_bad_event)
   Rig *rig = rig_new_held ("prompt=one queue-chunks=1 num-buffers=33", RGBX, 1);
   g_autofree char *warning = NULL;
 
-  fail_if (gst_element_send_event (rig->src, prompt_event (cases[__i__].fields)));
+  fail_if (gst_element_send_event (rig->src, script_event (cases[__i__].fields)));
   warning = rig_next_warning (rig);
   fail_unless (strstr (warning, cases[__i__].text) != NULL, "%s", warning);
   rig_finish (rig);
@@ -192,8 +134,8 @@ GST_START_TEST (test_script)
 {
   Rig *rig;
 
-  write_script (SCRIPT);
-  rig = scripted_rig ("prompt=none num-buffers=81");
+  script_write (SCRIPT);
+  rig = script_rig ("prompt=none num-buffers=81");
   rig_set_state (rig, GST_STATE_PLAYING);
   fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
   fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 21);
@@ -211,8 +153,8 @@ GST_START_TEST (test_script_and_property)
 {
   Rig *rig;
 
-  write_script ("00:01 two\n00:02.5 four\n");
-  rig = scripted_rig ("prompt=one queue-chunks=1 num-buffers=69");
+  script_write ("00:01 two\n00:02.5 four\n");
+  rig = script_rig ("prompt=one queue-chunks=1 num-buffers=69");
   STANDIN_SET (hold_chunk, 2);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_chunks (3);
@@ -232,8 +174,8 @@ GST_START_TEST (test_script_and_seek)
   Rig *rig;
   g_autofree char *before = NULL, *again = NULL;
 
-  write_script (SCRIPT);
-  rig = scripted_rig ("num-buffers=81 prompt-switch=blend");
+  script_write (SCRIPT);
+  rig = script_rig ("num-buffers=81 prompt-switch=blend");
   rig_run_to_eos (rig);
   before = rig_checksum (rig);
   rig_forget_frames (rig);
@@ -261,8 +203,8 @@ GST_START_TEST (test_script_live)
   GstMessage *message;
   Rig *rig;
 
-  write_script ("00:00 one\n00:02 two\n00:30 three\n");
-  rig = scripted_rig ("is-live=true");
+  script_write ("00:00 one\n00:02 two\n00:30 three\n");
+  rig = script_rig ("is-live=true");
   gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), GST_CLOCK (clock));
   STANDIN_SET (hold_load, TRUE);
   rig_set_state (rig, GST_STATE_PLAYING);
@@ -284,19 +226,19 @@ GST_START_TEST (test_reload)
   g_autofree char *warning = NULL;
   Rig *rig;
 
-  write_script ("00:00 one\n");
-  rig = scripted_rig ("queue-chunks=1 num-buffers=105");
+  script_write ("00:00 one\n");
+  rig = script_rig ("queue-chunks=1 num-buffers=105");
   STANDIN_SET (hold_chunk, 2);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_chunks (3);
-  write_script ("00:00 one\n00:01 two\nthree\n");
+  script_write ("00:00 one\n00:01 two\nthree\n");
   STANDIN_SET (hold_chunk, 5);
   rig_wait_chunks (6);
   warning = rig_next_warning (rig);
   fail_unless (
       strstr (warning, "script, line 3: it does not begin with a time") != NULL, "%s", warning);
   rig_expect_no_warning (rig);
-  write_script ("00:00 one\n00:01 two\n00:05 three\n");
+  script_write ("00:00 one\n00:01 two\n00:05 three\n");
   rig_finish (rig);
   rig_expect_no_warning (rig);
   rig_check_frames (rig, 0, 69, "one");
@@ -312,12 +254,12 @@ GST_START_TEST (test_script_goes)
   g_autofree char *warning = NULL;
   Rig *rig;
 
-  write_script ("00:00 one\n00:01 two\n");
-  rig = scripted_rig ("queue-chunks=1 num-buffers=57");
+  script_write ("00:00 one\n00:01 two\n");
+  rig = script_rig ("queue-chunks=1 num-buffers=57");
   STANDIN_SET (hold_chunk, 1);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_chunks (2);
-  fail_unless (g_unlink (script) == 0);
+  fail_unless (g_unlink (script_path) == 0);
   STANDIN_SET (hold_chunk, -1);
   warning = rig_next_warning (rig);
   fail_unless (
@@ -342,10 +284,10 @@ GST_START_TEST (test_bad_script)
       {"00:00 one\n00:00 two\n", "script, line 2: its time is not after"},
       {NULL, "script: the file of prompts cannot be opened: No such file"},
   };
-  Rig *rig = scripted_rig ("");
+  Rig *rig = script_rig ("");
 
   if (cases[__i__].text)
-    write_script (cases[__i__].text);
+    script_write (cases[__i__].text);
   fail_unless_equals_int (
       gst_element_set_state (rig->pipeline, GST_STATE_PLAYING), GST_STATE_CHANGE_FAILURE);
   rig_expect_error (rig, rig_wait (rig, GST_MESSAGE_ERROR),
@@ -354,7 +296,7 @@ GST_START_TEST (test_bad_script)
       cases[__i__].message);
   /* The next try is a new one. */
   rig_set_state (rig, GST_STATE_NULL);
-  write_script ("00:00 good\n");
+  script_write ("00:00 good\n");
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 9);
   rig_check_frames (rig, 0, 9, "good");
@@ -382,7 +324,7 @@ GST_START_TEST (test_flush_latency)
   rig_wait_chunks (4);
   rig_wait_frames (rig, 1);
   if (__i__ == 2) /* late for its time */
-    fail_unless (gst_element_send_event (rig->src, prompt_event (", prompt=two, time=(guint64)0")));
+    fail_unless (gst_element_send_event (rig->src, script_event (", prompt=two, time=(guint64)0")));
   else
     g_object_set (rig->src, "prompt", "two", NULL);
   if (flush) /* the fourth is made again */
@@ -400,8 +342,8 @@ GST_START_TEST (test_flush_latency)
   for (i = (guint) at; i < at + 12; i++) {
     fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
         (gint) standin_pixel (0, "two", i + lost, 0, 0));
-    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "chunk"), flush ? 3 : 4);
-    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "frame-in-chunk"), i - at);
+    fail_unless_equals_uint64 (rig_meta_value (rig_frame (rig, i), "chunk"), flush ? 3 : 4);
+    fail_unless_equals_uint64 (rig_meta_value (rig_frame (rig, i), "frame-in-chunk"), i - at);
     fail_unless (
         GST_BUFFER_FLAG_IS_SET (rig_frame (rig, i), GST_BUFFER_FLAG_DISCONT) == (flush && i == at));
   }
@@ -442,205 +384,12 @@ GST_START_TEST (test_flush_often)
 }
 GST_END_TEST;
 
-/* ------------------------------------------------------------------ tags and meta */
-
-typedef struct
-{
-  GPtrArray *tags; /* GstTagList */
-  guint64 at[8];   /* the frame that each came before */
-} Seen;
-
-static GstPadProbeReturn
-see_tags (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
-{
-  Seen *seen = user_data;
-  GstTagList *tags;
-
-  if (GST_PAD_PROBE_INFO_TYPE (info) & GST_PAD_PROBE_TYPE_BUFFER) {
-    guint i;
-
-    for (i = 0; i < seen->tags->len; i++)
-      if (seen->at[i] == G_MAXUINT64)
-        seen->at[i] = GST_BUFFER_OFFSET (GST_PAD_PROBE_INFO_BUFFER (info));
-  } else if (GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) == GST_EVENT_TAG) {
-    gst_event_parse_tag (GST_PAD_PROBE_INFO_EVENT (info), &tags);
-    fail_unless (seen->tags->len < 8);
-    seen->at[seen->tags->len] = G_MAXUINT64;
-    g_ptr_array_add (seen->tags, gst_tag_list_ref (tags));
-  }
-  return GST_PAD_PROBE_OK;
-}
-
-static void
-expect_tag (GstTagList *tags, const char *tag, const char *want)
-{
-  g_autofree char *have = NULL;
-
-  gst_tag_list_get_string (tags, tag, &have);
-  fail_unless (g_strcmp0 (have, want) == 0, "%s is \"%s\", not \"%s\"", tag, have, want);
-}
-
-#define SHA_ONE "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
-#define SHA_TWO "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
-
-/* Right before the frame, with those that are to follow; the prompt itself only where it is asked
- * for. */
-GST_START_TEST (test_tags)
-{
-  const char *begin = "lightforce-version=0.0.0; lightforce-model=standin; "
-                      "lightforce-seed=18446744073709551615; lightforce-prompt-sha256=" SHA_ONE
-                      "; lightforce-later-prompt-sha256=" SHA_TWO;
-  Seen seen = {g_ptr_array_new_with_free_func ((GDestroyNotify) gst_tag_list_unref), {0}};
-  Rig *rig;
-  g_autoptr (GstPad) pad = NULL;
-  g_autofree char *properties = NULL;
-
-  /* the last one when the video has ended */
-  write_script ("00:00 one\n00:01.5 two\n00:02.2 one\n00:03.125 three\n");
-  properties = g_strdup_printf ("prompt-file=%s num-buffers=50 seed=18446744073709551615%s", script,
-      __i__ ? " prompt-in-tags=true" : "");
-  rig = rig_new (properties, RGBX);
-  pad = gst_element_get_static_pad (rig->sink, "sink");
-  gst_pad_add_probe (
-      pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, see_tags, &seen, NULL);
-  rig_run_to_eos (rig);
-  fail_unless_equals_int (seen.tags->len, 3);
-  fail_unless_equals_uint64 (seen.at[0], 0);
-  fail_unless_equals_uint64 (seen.at[1], 33);
-  fail_unless_equals_uint64 (seen.at[2], 45);
-  expect_tag (seen.tags->pdata[0], GST_TAG_COMMENT, begin);
-  expect_tag (seen.tags->pdata[0], GST_TAG_APPLICATION_NAME, "lightforce 0.0.0");
-  expect_tag (seen.tags->pdata[0], GST_TAG_ENCODER, "lightforce 0.0.0");
-  expect_tag (seen.tags->pdata[0], GST_TAG_TITLE, __i__ ? "one" : NULL);
-  expect_tag (seen.tags->pdata[0], GST_TAG_DESCRIPTION, __i__ ? "one" : NULL);
-  fail_unless_equals_int (
-      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[0], GST_TAG_EXTENDED_COMMENT), 5);
-  expect_tag (seen.tags->pdata[1], GST_TAG_TITLE, __i__ ? "two" : NULL);
-  fail_unless_equals_int (
-      (gint) gst_tag_list_get_tag_size (seen.tags->pdata[2], GST_TAG_EXTENDED_COMMENT), 5);
-  fail_unless (gst_tag_list_get_scope (seen.tags->pdata[2]) == GST_TAG_SCOPE_STREAM);
-  rig_free (rig);
-  g_ptr_array_unref (seen.tags);
-}
-GST_END_TEST;
-
-/* Of the tags that came last. */
-static char *
-latest_comment (Rig *rig)
-{
-  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
-  GstEvent *event = gst_pad_get_sticky_event (pad, GST_EVENT_TAG, 0);
-  GstTagList *tags;
-  char *comment = NULL;
-
-  fail_unless (event != NULL);
-  gst_event_parse_tag (event, &tags);
-  gst_tag_list_get_string (tags, GST_TAG_COMMENT, &comment);
-  gst_event_unref (event);
-  return comment;
-}
-
-static guint
-count_in (const char *text, const char *part)
-{
-  guint count = 0;
-
-  for (; (text = strstr (text, part)); text++)
-    count++;
-  return count;
-}
-
-/* Events tell before of what is to follow, too. */
-GST_START_TEST (test_tags_of_events)
-{
-  Rig *rig = rig_new ("prompt=one num-buffers=20", RGBX);
-  g_autofree char *comment = NULL;
-
-  fail_unless (
-      gst_element_send_event (rig->src, prompt_event (", prompt=two, time=(guint64)1000000000")));
-  rig_run_to_eos (rig);
-  comment = latest_comment (rig);
-  fail_unless (g_str_has_suffix (comment, "; lightforce-prompt-sha256=" SHA_ONE
-                                          "; lightforce-later-prompt-sha256=" SHA_TWO),
-      "%s", comment);
-  rig_free (rig);
-}
-GST_END_TEST;
-
-/* Each seed that the video had, once. */
-GST_START_TEST (test_seeds_in_tags)
-{
-  static const guint64 seeds[] = {2, 1};
-  Rig *rig = rig_new_held ("seed=1 prompt=one queue-chunks=1 num-buffers=27", RGBX, 1);
-  g_autofree char *comment = NULL;
-  guint i;
-
-  for (i = 0; i < G_N_ELEMENTS (seeds); i++) {
-    g_object_set (rig->src, "seed", seeds[i], NULL);
-    g_signal_emit_by_name (rig->src, "restart");
-    rig_wait_frames (rig, 18 + 9 * i);
-  }
-  rig_wait_end (rig);
-  comment = latest_comment (rig);
-  fail_unless (
-      strstr (comment, "; lightforce-seed=1; lightforce-seed=2; lightforce-prompt-sha256=") != NULL,
-      "%s", comment);
-  rig_free (rig);
-}
-GST_END_TEST;
-
-/* However many prompts there were and are to follow, tags stay small. */
-GST_START_TEST (test_many_prompts)
-{
-  GString *text = g_string_new (NULL);
-  g_autofree char *begin = NULL, *end = NULL;
-  Rig *rig;
-  guint i;
-
-  for (i = 0; i < 80; i++)
-    g_string_append_printf (text, "%02u:%02u prompt %u\n", i / 60, i % 60, i);
-  write_script (text->str);
-  g_string_free (text, TRUE);
-  rig = scripted_rig ("num-buffers=1290");
-  rig_reach_state (rig, GST_STATE_PAUSED);
-  begin = latest_comment (rig);
-  fail_unless_equals_int (count_in (begin, "lightforce-prompt-sha256="), 1);
-  fail_unless_equals_int (count_in (begin, "lightforce-later-prompt-sha256="), 64);
-  rig_run_to_eos (rig);
-  end = latest_comment (rig);
-  fail_unless_equals_int (count_in (end, "lightforce-prompt-sha256="), 64);
-  fail_unless_equals_int (count_in (end, "lightforce-later-prompt-sha256="), 0);
-  rig_free (rig);
-}
-GST_END_TEST;
-
-GST_START_TEST (test_meta)
-{
-  Rig *rig;
-  guint i;
-
-  write_script ("00:00 one\n00:01 two\n");
-  rig = scripted_rig ("num-buffers=30");
-  rig_run_to_eos (rig);
-  for (i = 0; i < 30; i++) {
-    GstCustomMeta *meta = gst_buffer_get_custom_meta (rig_frame (rig, i), "LightforceMeta");
-    const GstStructure *s = gst_custom_meta_get_structure (meta);
-
-    fail_unless_equals_string (gst_structure_get_string (s, "model"), "standin");
-    fail_unless_equals_string (
-        gst_structure_get_string (s, "prompt-sha256"), i < 21 ? SHA_ONE : SHA_TWO);
-    fail_unless_equals_uint64 (meta_value (rig_frame (rig, i), "prompt-serial"), i >= 21);
-  }
-  rig_free (rig);
-}
-GST_END_TEST;
-
 static void
 add (Suite *suite)
 {
   TCase *tc = rig_case (suite, "prompts");
 
-  tcase_add_checked_fixture (tc, setup, teardown);
+  tcase_add_checked_fixture (tc, script_setup, script_teardown);
   tcase_add_loop_test (tc, test_modes, 0, 3);
   tcase_add_loop_test (tc, test_event, 0, 6);
   tcase_add_test (tc, test_event_with_time);
@@ -655,11 +404,6 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_flush_latency, 0, 3);
   tcase_add_test (tc, test_flush_same_prompt);
   tcase_add_test (tc, test_flush_often);
-  tcase_add_loop_test (tc, test_tags, 0, 2);
-  tcase_add_test (tc, test_tags_of_events);
-  tcase_add_test (tc, test_seeds_in_tags);
-  tcase_add_test (tc, test_many_prompts);
-  tcase_add_test (tc, test_meta);
 }
 
 int

@@ -333,6 +333,20 @@ rig_expect_prompt (Rig *rig, const char *prompt, guint serial)
   return offset;
 }
 
+guint64
+rig_meta_value (GstBuffer *frame, const char *field)
+{
+  GstCustomMeta *meta = gst_buffer_get_custom_meta (frame, "LightforceMeta");
+  guint64 value = 0;
+  guint small = 0;
+
+  fail_unless (meta != NULL);
+  if (gst_structure_get_uint (gst_custom_meta_get_structure (meta), field, &small))
+    return small;
+  fail_unless (gst_structure_get_uint64 (gst_custom_meta_get_structure (meta), field, &value));
+  return value;
+}
+
 guint32
 rig_first_pixel (GstBuffer *frame)
 {

@@ -80,6 +80,8 @@ guint64 rig_stat (Rig *rig, const char *field);
 
 /* The next message of a prompt, at 16 frames a second from 0 on; the number of its first frame. */
 guint64 rig_expect_prompt (Rig *rig, const char *prompt, guint serial);
+/* A number in the meta LightforceMeta of a frame. */
+guint64 rig_meta_value (GstBuffer *frame, const char *field);
 /* 0xRRGGBB of the upper left pixel of a frame in RGBx. */
 guint32 rig_first_pixel (GstBuffer *frame);
 /* Checks that these frames, in RGBx with seed 0, show `prompt`. */
