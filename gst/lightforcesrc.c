@@ -56,6 +56,11 @@
  * prompt. Its fields: `prompt` (string), `serial` (uint, 0 for the first prompt), `offset`
  * (guint64, number of the frame) and `pts` (guint64, nanoseconds).
  *
+ * Elements downstream get the custom downstream event `lightforce-prompt`, in order with the frames,
+ * right before that frame: `serial`, `offset`, `pts`, and in place of the text `prompt-sha256` (string,
+ * hexadecimal); `prompt` itself only with #LightforceSrc:prompt-in-tags. Message and event come again
+ * with the first frame after a seek, a flush and the signal restart.
+ *
  * With the first frame of each chunk comes an element message `lightforce-chunk`: `chunk`,
  * `offset`, `pts` and `seed` (guint64), `pictures` (int), `prompt-serial` (uint), `sparsity`
  * (double), and in microseconds (gint64) `generate-us` and `decode-us` of the chunk and `made-us`,
@@ -263,9 +268,23 @@ lf_src_event (GstBaseSrc *bsrc, GstEvent *event)
   return GST_BASE_SRC_CLASS (lf_src_parent_class)->event (bsrc, event);
 }
 
+/* What told of the latest prompt may be lost in a flush, and is told again behind it. Frames are made
+ * under this lock, and none between the two events of a flush. */
+static void
+tell_again (LightforceSrc *self)
+{
+  GstBaseSrc *bsrc = GST_BASE_SRC (self);
+
+  g_mutex_lock (&bsrc->live_lock);
+  self->provenance.known = FALSE;
+  g_mutex_unlock (&bsrc->live_lock);
+}
+
 static gboolean
 lf_src_send_event (GstElement *element, GstEvent *event)
 {
+  if (GST_EVENT_TYPE (event) == GST_EVENT_FLUSH_STOP)
+    tell_again (LF_SRC (element));
   if (GST_EVENT_TYPE (event) == GST_EVENT_SEEK && !lf_src_can_seek (LF_SRC (element), event)) {
     gst_event_unref (event);
     return FALSE;

@@ -107,35 +107,38 @@ find_end (LightforceSrc *self, gboolean live)
              : lf_timeline_time (&self->timeline, (guint64) end);
 }
 
-static GstTagList *
-make_tags (LightforceSrc *self, const LfModelInfo *info, const LfFrameItem *item)
+/* The frame is the first one of a prompt. The base class puts events right before it, behind the
+ * segment. */
+static void
+tell_prompt (LightforceSrc *self, GstClockTime pts, const LfFrameItem *item)
 {
+  GstElement *element = GST_ELEMENT (self);
+  const LfModelInfo *info = lf_src_worker_get_info (self->worker);
   g_autofree char *image_hash = lf_src_worker_dup_image_hash (self->worker);
   gboolean live = gst_base_src_is_live (GST_BASE_SRC (self)), in_tags;
   g_autoptr (GPtrArray) later = NULL;
+  const char *text;
 
+  lf_src_post_prompt (element, item->prompt, item->chunk->prompt_serial, self->next_frame, pts);
   GST_OBJECT_LOCK (self);
   in_tags = self->settings.prompt_in_tags;
   later =
       lf_prompts_list_later (self->prompts, item->time, find_end (self, live), LF_PROVENANCE_MAX);
   GST_OBJECT_UNLOCK (self);
-  return lf_provenance_make_tags (
-      &self->provenance, info, image_hash, later, in_tags ? item->prompt : NULL);
+  text = in_tags ? item->prompt : NULL;
+  GST_ELEMENT_GET_CLASS (self)->send_event (
+      element, gst_event_new_tag (
+                   lf_provenance_make_tags (&self->provenance, info, image_hash, later, text)));
+  GST_ELEMENT_GET_CLASS (self)->send_event (element,
+      lf_provenance_make_event (&self->provenance, item->chunk, self->next_frame, pts, text));
 }
 
 void
 lf_src_tell_frame (
     LightforceSrc *self, GstBuffer *buffer, const LfChunk *chunk, gint picture, gboolean repeat)
 {
-  const LfModelInfo *info = lf_src_worker_get_info (self->worker);
-  const LfFrameItem *item = repeat ? NULL : self->item;
-
-  if (item && lf_provenance_update (&self->provenance, chunk, item->prompt)) {
-    lf_src_post_prompt (GST_ELEMENT (self), item->prompt, chunk->prompt_serial, self->next_frame,
-        GST_BUFFER_PTS (buffer));
-    /* The base class puts it right before the frame, behind the segment. */
-    GST_ELEMENT_GET_CLASS (self)->send_event (
-        GST_ELEMENT (self), gst_event_new_tag (make_tags (self, info, item)));
-  }
-  lf_provenance_add_meta (&self->provenance, buffer, info, chunk, (guint) picture);
+  if (!repeat && lf_provenance_update (&self->provenance, chunk, self->item->prompt))
+    tell_prompt (self, GST_BUFFER_PTS (buffer), self->item);
+  lf_provenance_add_meta (
+      &self->provenance, buffer, lf_src_worker_get_info (self->worker), chunk, (guint) picture);
 }

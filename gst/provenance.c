@@ -4,6 +4,8 @@
  */
 #include "gst/provenance.h"
 
+#include "gst/promptevent.h"
+
 #define META_NAME "LightforceMeta"
 
 void
@@ -135,6 +137,19 @@ lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info
     gst_tag_list_add (
         tags, GST_TAG_MERGE_APPEND, GST_TAG_TITLE, prompt, GST_TAG_DESCRIPTION, prompt, NULL);
   return tags;
+}
+
+GstEvent *
+lf_provenance_make_event (const LfProvenance *provenance, const LfChunk *chunk, guint64 frame,
+    GstClockTime pts, const char *prompt)
+{
+  GstStructure *s = gst_structure_new (LF_PROMPT_EVENT, "serial", G_TYPE_UINT, chunk->prompt_serial,
+      "offset", G_TYPE_UINT64, frame, "pts", G_TYPE_UINT64, pts, "prompt-sha256", G_TYPE_STRING,
+      provenance->hash, NULL);
+
+  if (prompt)
+    gst_structure_set (s, "prompt", G_TYPE_STRING, prompt, NULL);
+  return gst_event_new_custom (GST_EVENT_CUSTOM_DOWNSTREAM, s);
 }
 
 /* Without tags of its own: elements that change size or format keep it, for it stays true. */

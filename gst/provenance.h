@@ -36,6 +36,10 @@ gboolean lf_provenance_update (LfProvenance *provenance, const LfChunk *chunk, c
  * by their times. */
 GstTagList *lf_provenance_make_tags (const LfProvenance *provenance, const LfModelInfo *info,
     const char *image_hash, const GPtrArray *later, const char *prompt);
+/* The downstream event that tells where in the stream the prompt of `chunk` begins, with this frame;
+ * with the text itself unless `prompt` is NULL. */
+GstEvent *lf_provenance_make_event (const LfProvenance *provenance, const LfChunk *chunk,
+    guint64 frame, GstClockTime pts, const char *prompt);
 
 /* The custom meta LightforceMeta of a frame: where in the video it comes from. */
 void lf_provenance_register_meta (void);

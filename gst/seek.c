@@ -73,6 +73,7 @@ lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
     segment->start = lf_timeline_time (&timeline, lf_timeline_frame (&timeline, segment->position));
     segment->position = segment->time = segment->start;
   }
+  self->provenance.known = FALSE; /* what told of the prompt may be lost in the flush */
   self->seek_time = segment->position;
   self->seek_pending = TRUE;
   self->discont = TRUE;

@@ -153,6 +153,205 @@ GST_START_TEST (test_seeds_in_tags)
 }
 GST_END_TEST;
 
+typedef struct
+{
+  guint64 at; /* the frame that it came before */
+  guint64 offset, pts;
+  guint serial;
+  gboolean tagged; /* tags came before it, and behind the frame before */
+  char *hash, *prompt;
+} Told;
+
+/* The events that told of prompts. */
+typedef struct
+{
+  Told told[8];
+  guint count;
+  gboolean tagged;
+} Tale;
+
+static void
+take_prompt_event (Tale *tale, const GstStructure *s)
+{
+  Told *told = &tale->told[tale->count++];
+
+  fail_unless (tale->count < 8);
+  fail_unless (gst_structure_get (s, "serial", G_TYPE_UINT, &told->serial, "offset", G_TYPE_UINT64,
+      &told->offset, "pts", G_TYPE_UINT64, &told->pts, "prompt-sha256", G_TYPE_STRING, &told->hash,
+      NULL));
+  told->prompt = g_strdup (gst_structure_get_string (s, "prompt"));
+  told->at = G_MAXUINT64;
+  told->tagged = tale->tagged;
+}
+
+static GstPadProbeReturn
+take_tale (GstPad *pad, GstPadProbeInfo *info, gpointer user_data)
+{
+  Tale *tale = user_data;
+  Told *latest = tale->count > 0 ? &tale->told[tale->count - 1] : NULL;
+  GstEvent *event;
+
+  if (GST_PAD_PROBE_INFO_TYPE (info) & GST_PAD_PROBE_TYPE_BUFFER) {
+    if (latest && latest->at == G_MAXUINT64)
+      latest->at = GST_BUFFER_OFFSET (GST_PAD_PROBE_INFO_BUFFER (info));
+    tale->tagged = FALSE;
+    return GST_PAD_PROBE_OK;
+  }
+  event = GST_PAD_PROBE_INFO_EVENT (info);
+  tale->tagged |= GST_EVENT_TYPE (event) == GST_EVENT_TAG;
+  if (GST_EVENT_TYPE (event) == GST_EVENT_CUSTOM_DOWNSTREAM
+      && gst_event_has_name (event, "lightforce-prompt"))
+    take_prompt_event (tale, gst_event_get_structure (event));
+  return GST_PAD_PROBE_OK;
+}
+
+static void
+hear_tale (Rig *rig, Tale *tale)
+{
+  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->sink, "sink");
+
+  gst_pad_add_probe (
+      pad, GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, take_tale, tale, NULL);
+}
+
+/* The event `index` and tags came right before this frame. */
+static void
+check_told (Tale *tale, guint index, guint64 frame, guint serial, const char *prompt)
+{
+  const Told *told = &tale->told[index];
+  g_autofree char *hash = g_compute_checksum_for_string (G_CHECKSUM_SHA256, prompt, -1);
+
+  fail_unless (index < tale->count, "event %u does not come", index);
+  fail_unless_equals_uint64 (told->at, frame);
+  fail_unless_equals_uint64 (told->offset, frame);
+  fail_unless_equals_uint64 (told->pts, frame * (GST_SECOND / 16));
+  fail_unless_equals_int (told->serial, serial);
+  fail_unless_equals_string (told->hash, hash);
+  fail_unless (told->tagged);
+}
+
+static void
+end_tale (Tale *tale)
+{
+  guint i;
+
+  for (i = 0; i < tale->count; i++) {
+    g_free (tale->told[i].hash);
+    g_free (tale->told[i].prompt);
+  }
+}
+
+/* Downstream hears of each prompt between the frames, and where it begins again after a seek. */
+GST_START_TEST (test_downstream_event)
+{
+  Rig *rig;
+  Tale tale = {0};
+
+  script_write ("00:00 one\n00:01.5 two\n");
+  rig = script_rig (__i__ ? "num-buffers=50 prompt-in-tags=true" : "num-buffers=50");
+  hear_tale (rig, &tale);
+  rig_run_to_eos (rig);
+  check_told (&tale, 0, 0, 0, "one");
+  check_told (&tale, 1, 33, 1, "two");
+  fail_unless_equals_string (tale.told[0].prompt, __i__ ? "one" : NULL);
+  fail_unless_equals_string (tale.told[1].prompt, __i__ ? "two" : NULL);
+  fail_unless (gst_element_seek_simple (
+      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 30 * (GST_SECOND / 16)));
+  rig_wait_end (rig);
+  check_told (&tale, 2, 30, 2, "one");
+  check_told (&tale, 3, 33, 3, "two");
+  fail_unless_equals_int (tale.count, 4);
+  rig_free (rig);
+  end_tale (&tale);
+}
+GST_END_TEST;
+
+/* A flush, and a seek that goes on: the prompt is the same, and is told of again. */
+GST_START_TEST (test_event_after_flush)
+{
+  Rig *rig = rig_new_held ("prompt=one num-buffers=40", RGBX, 1);
+  Tale tale = {0};
+
+  rig_settle (rig, GST_STATE_PLAYING);
+  hear_tale (rig, &tale);
+  if (__i__ == 0)
+    rig_flush (rig, NULL, NULL);
+  else
+    fail_unless (gst_element_seek_simple (
+        rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 25 * (GST_SECOND / 16)));
+  rig_finish (rig);
+  check_told (&tale, 0, __i__ == 0 ? 9 : 25, 0, "one");
+  fail_unless_equals_int (tale.count, 1);
+  rig_free (rig);
+  end_tale (&tale);
+}
+GST_END_TEST;
+
+static gpointer
+flush_source (gpointer data)
+{
+  Rig *rig = data;
+
+  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_start ()));
+  fail_unless (gst_element_send_event (rig->src, gst_event_new_flush_stop (TRUE)));
+  return NULL;
+}
+
+typedef struct
+{
+  Rig *rig;
+  GThread *flusher;
+} Loser;
+
+/* In the thread that makes frames: when it goes on to tell downstream, all of that is lost. */
+static GstBusSyncReply
+flush_at_two (GstBus *bus, GstMessage *message, gpointer user_data)
+{
+  Loser *loser = user_data;
+  const GstStructure *s = gst_message_get_structure (message);
+  g_autoptr (GstPad) pad = NULL;
+
+  /* such messages come from one thread only */
+  if (gst_message_has_name (message, "lightforce-prompt")
+      && g_str_equal (gst_structure_get_string (s, "prompt"), "two") && loser->flusher == NULL) {
+    pad = gst_element_get_static_pad (loser->rig->src, "src");
+    loser->flusher = g_thread_new ("flush", flush_source, loser->rig);
+    while (!GST_PAD_IS_FLUSHING (pad))
+      g_usleep (100);
+  }
+  return GST_BUS_PASS;
+}
+
+/* The first frame of a prompt is lost in a flush, and with it what told of the prompt. */
+GST_START_TEST (test_prompt_lost_in_flush)
+{
+  Loser loser = {0};
+  Tale tale = {0};
+  g_autofree char *comment = NULL;
+  StandinLog log;
+
+  script_write ("00:00 one\n00:01.5 two\n");
+  loser.rig = script_rig ("num-buffers=50");
+  hear_tale (loser.rig, &tale);
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (loser.rig, GST_STATE_PLAYING);
+  rig_settle (loser.rig, GST_STATE_PLAYING);
+  gst_bus_set_sync_handler (loser.rig->bus, flush_at_two, &loser, NULL);
+  rig_finish (loser.rig);
+  g_thread_join (loser.flusher);
+  check_told (&tale, 1, 34, 1, "two");
+  fail_unless_equals_int (tale.count, 2);
+  comment = latest_comment (loser.rig);
+  fail_unless (g_str_has_suffix (comment, "; lightforce-prompt-sha256=" SHA_TWO), "%s", comment);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.restarts, 0);
+  standin_log_clear (&log);
+  gst_bus_set_sync_handler (loser.rig->bus, NULL, NULL, NULL);
+  rig_free (loser.rig);
+  end_tale (&tale);
+}
+GST_END_TEST;
+
 /* However many prompts there were and are to follow, tags stay small. */
 GST_START_TEST (test_many_prompts)
 {
@@ -209,6 +408,9 @@ add (Suite *suite)
   tcase_add_test (tc, test_tags_of_events);
   tcase_add_test (tc, test_seeds_in_tags);
   tcase_add_test (tc, test_many_prompts);
+  tcase_add_loop_test (tc, test_downstream_event, 0, 2);
+  tcase_add_loop_test (tc, test_event_after_flush, 0, 2);
+  tcase_add_test (tc, test_prompt_lost_in_flush);
   tcase_add_test (tc, test_meta);
 }
 
