@@ -17,7 +17,8 @@ typedef struct
 {
   LfChunk *chunk; /* owned */
   char *prompt;   /* owned; what the chunk was made from */
-  gint64 made_us; /* wall time from the previous chunk to this one, a new prompt included */
+  gint64 made_us; /* what the generator worked from the previous chunk to this one, a new prompt
+                   * included; not what it waited for room */
   guint restarts; /* of the generator, before it */
   guint64 time;   /* at which it was thought to show when its prompt was chosen */
   /* set by the queue */

@@ -64,7 +64,8 @@
  * With the first frame of each chunk comes an element message `lightforce-chunk`: `chunk`,
  * `offset`, `pts` and `seed` (guint64), `pictures` (int), `prompt-serial` (uint), `sparsity`
  * (double), and in microseconds (gint64) `generate-us` and `decode-us` of the chunk and `made-us`,
- * the time from the chunk before to this one, a new prompt included. Where
+ * what the generator worked from the chunk before to this one: both of these, the pass that remembers
+ * the chunk before, and a new prompt; waiting for room in the queue is not in it. Where
  * #LightforceSrc:probe-layer is set and attention was sparse, it says what was chosen in that layer
  * and head in the last denoising pass: `layer`, `head`, `past` (int), and for each latent frame that
  * the chunk could see, of which the first `past` are before the chunk, in `frames` (array of gint64)

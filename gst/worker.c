@@ -39,7 +39,6 @@ typedef struct
   LfSparse sparse;
   LfSrcPictures pictures;
   char *prompt;                 /* the one in use: a refused one is in `applied` only */
-  char *old_prompt;             /* the one before */
   gint probe_layer, probe_head; /* a refused one, too */
   guint restarts;
   GstClockTime time; /* of the chunk at work */
@@ -234,8 +233,7 @@ apply_settings (
     g_autoptr (GError) error = NULL;
 
     if (lf_stream_set_prompt (video->stream, now.prompt, cancellable, &error)) {
-      g_free (video->old_prompt);
-      video->old_prompt = video->prompt;
+      g_free (video->prompt);
       video->prompt = g_strdup (now.prompt);
     } else if (g_error_matches (error, G_IO_ERROR, G_IO_ERROR_CANCELLED)) {
       g_free (now.prompt);
@@ -285,18 +283,33 @@ go_on (LfSrcWorker *worker, GCancellable *cancellable, GError *error)
   return TRUE;
 }
 
+/* Takes over `chunk`. */
+static LfFrameItem *
+make_item (Video *video, LfChunk *chunk, const LfStats *stats)
+{
+  LfFrameItem *item = g_new0 (LfFrameItem, 1);
+  gint64 spent = stats->generate_us + stats->decode_us + stats->text_us;
+
+  item->chunk = chunk;
+  item->restarts = video->restarts;
+  item->time = video->time;
+  item->made_us = spent - video->spent_us;
+  item->prompt = g_strdup (video->prompt);
+  video->spent_us = spent;
+  return item;
+}
+
 /* One turn of the loop; FALSE ends it. */
 static gboolean
 make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
 {
   g_autoptr (GCancellable) cancellable = NULL;
+  g_autoptr (LfFrameItem) item = NULL;
   GError *error = NULL;
-  LfFrameItem *item;
   LfChunk *chunk;
   LfStats stats;
   guint64 seed;
   guint epoch, restarts;
-  gint64 spent;
   gboolean room, settled = FALSE;
 
   if (has_quit (worker))
@@ -315,21 +328,16 @@ make_chunk (LfSrcWorker *worker, const LfModelInfo *info, Video *video)
   g_mutex_unlock (&worker->lock);
   video->begins = FALSE;
 
-  item = g_new0 (LfFrameItem, 1);
-  item->chunk = chunk;
-  item->restarts = restarts;
-  item->time = video->time;
-  spent = stats.generate_us + stats.decode_us + stats.text_us;
-  item->made_us = spent - video->spent_us;
-  video->spent_us = spent;
-  /* A chunk that was interrupted while it was decoded is still of the prompt before. */
-  item->prompt =
-      g_strdup (chunk->prompt_serial == stats.prompt_serial ? video->prompt : video->old_prompt);
+  item = make_item (video, chunk, &stats);
+  /* A prompt that interrupted it while it was decoded could not change it any more: it is thrown away
+   * as those before it. */
+  if (chunk->prompt_serial != stats.prompt_serial)
+    return TRUE;
   /* the queue's wait for room is time for it; else the chunk may be waited for */
   room = lf_frame_queue_has_room (worker->queue);
   if (!room)
     settled = lf_stream_settle (video->stream, cancellable, &error);
-  if (lf_frame_queue_push (worker->queue, epoch, item)) {
+  if (lf_frame_queue_push (worker->queue, epoch, g_steal_pointer (&item))) {
     g_mutex_lock (&worker->lock);
     if (epoch == worker->epoch)
       worker->rushed = FALSE;
@@ -357,7 +365,6 @@ run (gpointer data)
   }
   lf_src_settings_clear (&video.applied);
   g_free (video.prompt);
-  g_free (video.old_prompt);
   return NULL;
 }
 

@@ -98,6 +98,32 @@ GST_START_TEST (test_flush_and_repeat)
 }
 GST_END_TEST;
 
+/* The chunk that is being made is thrown away in any case: where it is being decoded it cannot have the
+ * new prompt any more, and the next one shows it. */
+GST_START_TEST (test_flush_while_decoding)
+{
+  Rig *rig = rig_new ("prompt=one flush-on-prompt=true num-buffers=21", RGBX);
+  guint i;
+
+  STANDIN_SET (decoding, TRUE);
+  STANDIN_SET (hold_chunk, 3);
+  rig_set_state (rig, GST_STATE_PAUSED);
+  rig_wait_chunks (4);
+  g_object_set (rig->src, "prompt", "two", NULL);
+  rig_wait_chunks (6);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  STANDIN_SET (hold_chunk, -1);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "one", 0), 0);
+  fail_unless_equals_uint64 (rig_expect_prompt (rig, "two", 1), 9);
+  rig_wait_end (rig);
+  for (i = 0; i < 21; i++) {
+    check_picture (rig, i, i < 9 ? "one" : "two", i < 9 ? i : i + 36);
+    fail_unless (has_flag (rig, i, GST_BUFFER_FLAG_DISCONT) == (i == 0 || i == 9));
+  }
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* Not live: the video goes on behind what was thrown away; made again after a seek, it is whole. */
 GST_START_TEST (test_flush_and_seek)
 {
@@ -134,6 +160,7 @@ add (Suite *suite)
 
   tcase_add_test (tc, test_restart_and_times);
   tcase_add_test (tc, test_flush_and_repeat);
+  tcase_add_test (tc, test_flush_while_decoding);
   tcase_add_test (tc, test_flush_and_seek);
 }
 

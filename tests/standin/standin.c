@@ -21,6 +21,8 @@ struct _LfStream
   LfModel *model;
   LfStreamConfig config;
   char *prompt;
+  char *pending; /* of a chunk that was interrupted while it was decoded, or NULL, */
+  guint pending_serial;
   guint8 *start; /* (height, width, 3): the first picture, or NULL */
   guint64 index, picture;
   gint layer, head; /* of the probe */
@@ -355,6 +357,7 @@ lf_stream_free (LfStream *stream)
 {
   lf_model_unref (stream->model);
   g_free (stream->prompt);
+  g_free (stream->pending);
   g_free (stream->start);
   g_free (stream);
   g_atomic_int_add (&live, -1);
@@ -468,6 +471,24 @@ lay_out (LfLayout *l, const LfStreamConfig *config)
   }
 }
 
+/* Works at chunk `index`; FALSE: it was interrupted. */
+static gboolean
+make_latents (
+    LfStream *stream, const Standin *now, gint64 index, GCancellable *cancellable, GError **error)
+{
+  guint ms = chunk_time (now, index);
+
+  if (stream->pending
+      || (now->clock ? work_by_clock (now->clock, ms, cancellable, error)
+                     : work (ms, index, cancellable, error)))
+    return TRUE;
+  if (now->decoding) {
+    stream->pending = g_strdup (stream->prompt);
+    stream->pending_serial = stream->stats.prompt_serial;
+  }
+  return FALSE;
+}
+
 LfChunk *
 lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
 {
@@ -475,19 +496,18 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
   gint64 index = (gint64) stream->index;
   LfLayout layout;
   Standin now;
+  g_autofree char *pending = NULL;
   Chunk *c;
   gint i;
-  guint ms;
 
   g_mutex_lock (&mutex);
   now = standin;
   record.chunks++;
   g_mutex_unlock (&mutex);
   lay_out (&layout, &stream->config);
-  ms = chunk_time (&now, index);
-  if (now.clock ? !work_by_clock (now.clock, ms, cancellable, error)
-                : !work (ms, index, cancellable, error))
+  if (!make_latents (stream, &now, index, cancellable, error))
     return NULL;
+  pending = g_steal_pointer (&stream->pending);
   if (index == now.fail_chunk) {
     g_mutex_lock (&mutex);
     record.failures++;
@@ -505,7 +525,7 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
       .layout = layout,
       .on_device = stream->config.on_device,
       .seed = stream->config.seed,
-      .prompt_serial = stream->stats.prompt_serial,
+      .prompt_serial = pending ? stream->pending_serial : stream->stats.prompt_serial,
       .sparsity = stream->config.sparse.enabled ? stream->config.sparse.target : 0,
   };
   c->selection = (LfSelection){stream->layer, stream->head, 3, 2, probe_frames, probe_shares};
@@ -516,8 +536,9 @@ lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error)
   c->chunk.data = c->data;
   for (i = 0; i < c->chunk.n_pictures; i++)
     paint (&layout, c->data + (gsize) i * layout.size, &now, stream->start, stream->config.seed,
-        stream->prompt, stream->picture + (guint64) i);
-  c->chunk.generate_us = now.clock ? ms * 1000 : g_get_monotonic_time () - start;
+        pending ? pending : stream->prompt, stream->picture + (guint64) i);
+  c->chunk.generate_us =
+      now.clock ? chunk_time (&now, index) * 1000 : g_get_monotonic_time () - start;
   stream->index++;
   stream->picture += (guint64) c->chunk.n_pictures;
   stream->stats.chunks++;
@@ -661,6 +682,7 @@ lf_stream_restart (LfStream *stream, guint64 seed)
 {
   stream->config.seed = seed;
   stream->index = stream->picture = 0;
+  g_clear_pointer (&stream->pending, g_free);
   g_mutex_lock (&mutex);
   record.restarts++;
   g_mutex_unlock (&mutex);

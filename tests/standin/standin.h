@@ -27,6 +27,7 @@ typedef struct
   guint stall_ms;
   gint64 hold_chunk; /* this and later chunks wait until it is -1 again */
   gboolean hold_load;
+  gboolean decoding;    /* a chunk that is interrupted is finished by the next call, as it was */
   gint load_error;      /* an LfError; -1: loads */
   gint64 fail_chunk;    /* -1: none */
   gint64 fail_settle;   /* after this chunk; -1: none */
