@@ -147,23 +147,43 @@ lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing)
   g_mutex_unlock (&queue->lock);
 }
 
-guint
-lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart)
+/* With the lock. Returns the new epoch. */
+static guint
+drain (LfFrameQueue *queue, guint64 picture)
 {
-  const LfFrameItem *first;
+  const LfFrameItem *last;
+
+  while ((last = g_queue_peek_tail (&queue->queue)) && last->first_picture >= picture) {
+    queue->next_picture = last->first_picture;
+    lf_frame_item_free (g_queue_pop_tail (&queue->queue));
+  }
+  g_cond_signal (&queue->room);
+  return ++queue->epoch;
+}
+
+guint
+lf_frame_queue_restart (LfFrameQueue *queue)
+{
   guint epoch;
 
   g_mutex_lock (&queue->lock);
-  epoch = ++queue->epoch;
-  first = g_queue_peek_head (&queue->queue);
-  if (first)
-    queue->next_picture = first->first_picture;
-  if (restart)
-    queue->next_picture = queue->next_made = 0;
-  g_queue_clear_full (&queue->queue, (GDestroyNotify) lf_frame_item_free);
-  g_cond_signal (&queue->room);
+  epoch = drain (queue, 0);
+  queue->next_picture = queue->next_made = 0;
   g_mutex_unlock (&queue->lock);
   return epoch;
+}
+
+gboolean
+lf_frame_queue_flush (LfFrameQueue *queue, guint64 picture, guint *epoch)
+{
+  gboolean flushed;
+
+  g_mutex_lock (&queue->lock);
+  flushed = queue->next_picture >= picture;
+  if (flushed)
+    *epoch = drain (queue, picture);
+  g_mutex_unlock (&queue->lock);
+  return flushed;
 }
 
 guint64

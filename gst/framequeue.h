@@ -62,10 +62,12 @@ gboolean lf_frame_queue_wait (LfFrameQueue *queue, guint level);
 
 /* Interrupts the consumer and keeps it from waiting, until called with FALSE. */
 void lf_frame_queue_set_flushing (LfFrameQueue *queue, gboolean flushing);
-/* Throws all items away, also those still being made for an older epoch. With `restart`
- * pictures are counted from 0 again, else the numbers go on without a gap. Returns the new epoch;
- * the first one is 0. */
-guint lf_frame_queue_drain (LfFrameQueue *queue, gboolean restart);
+/* Throws all items away, also those still being made for an older epoch; pictures are counted from 0
+ * again. Returns the new epoch; the first one is 0. */
+guint lf_frame_queue_restart (LfFrameQueue *queue);
+/* Throws away items that begin with `picture` or a later one, also the one that is still being made;
+ * the numbers go on without a gap. FALSE: that one begins earlier, and nothing was thrown away. */
+gboolean lf_frame_queue_flush (LfFrameQueue *queue, guint64 picture, guint *epoch);
 /* The number that the first picture of the next item to come in will have. */
 guint64 lf_frame_queue_get_next_picture (LfFrameQueue *queue);
 /* Refuses items from now on and wakes the producer. */

@@ -22,8 +22,10 @@
  * appsrc.
  *
  * Texts are handed on as soon as they come, and wait in the source for their time. The source
- * makes its video ahead of time: a text that comes less than the queued chunks ahead of its time
- * shows with the next chunk that is made; see also #LightforceSrc:flush-on-prompt. A subtitle file
+ * makes its video ahead of time, up to #LightforceSrc:queue-chunks + 2 chunks: a text that comes less
+ * than that ahead of its time shows with the next chunk that is made, and may be late. With
+ * #LightforceSrc:flush-on-prompt it shows with the first chunk that begins at its time or later, and
+ * what was made for then is thrown away. A subtitle file
  * is usually read before the model is loaded. Where a video has to be the same every time, use
  * #LightforceSrc:prompt-file.
  *

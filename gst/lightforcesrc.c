@@ -11,8 +11,10 @@
  * lightforcesrc makes video with an autoregressive diffusion model, one chunk of about a
  * dozen pictures at a time. Each chunk continues what came before, so that the video can
  * go on for as long as it is wanted, and #LightforceSrc:prompt can be changed while it plays: the
- * next chunk that is made follows the new text. As up to #LightforceSrc:queue-chunks finished chunks
- * wait for their time, a change is seen that much later.
+ * next chunk that is made follows the new text. It is seen when those before it have played: the one
+ * that is shown, up to #LightforceSrc:queue-chunks finished ones that wait for their time, and one that
+ * is being made or waits for room among them. With the default model, whose chunks play 0.75 s, and
+ * the default of 2 these are 2.25 s to 3 s; #LightforceSrc:flush-on-prompt makes it sooner.
  *
  * The model is loaded in a thread of the element between READY and PAUSED; progress messages
  * with the code `load` tell how far it is. Width and height are the properties where they are
@@ -48,7 +50,9 @@
  *
  * With #LightforceSrc:flush-on-prompt, a prompt that is set, or comes after its time, throws away
  * the chunks that wait and the one that is being made, and shows right behind the chunk that is
- * being pushed. Frames keep their numbers and times without a gap, but the pictures that were
+ * being pushed. One that comes before its time, but when chunks that begin then or later are made
+ * already, throws those away and shows in their place. (Lines of #LightforceSrc:prompt-file throw
+ * nothing away.) Frames keep their numbers and times without a gap, but the pictures that were
  * thrown away are lost, live or not: the video skips what happened in them, the first frame
  * behind them is marked as a discontinuity, and `chunk` in its meta tells how much it was.
  *

@@ -7,24 +7,81 @@
 #include "gst/messages.h"
 #include "gst/promptevent.h"
 
-/* With the object lock. */
+/* The running time where frames wait for theirs, in live video that plays; else NONE. */
+static GstClockTime
+live_time (LightforceSrc *self)
+{
+  gboolean playing;
+
+  GST_OBJECT_LOCK (self);
+  playing = GST_STATE (self) == GST_STATE_PLAYING;
+  GST_OBJECT_UNLOCK (self);
+  return playing && gst_base_src_is_live (GST_BASE_SRC (self))
+             ? gst_element_get_current_running_time (GST_ELEMENT (self))
+             : GST_CLOCK_TIME_NONE;
+}
+
+/* When frames are going to show, as far as can be known at the live time `now`: a schedule that is
+ * behind, as before the first frame and in a stall, moves there with the next frame. With the object
+ * lock. */
+static LfTimeline
+find_schedule (LightforceSrc *self, GstClockTime now)
+{
+  LfTimeline schedule = self->timeline;
+  gboolean begun = self->counts.shown > 0;
+  GstClockTime slack;
+
+  if (!GST_CLOCK_TIME_IS_VALID (now) || schedule.fps_n == 0
+      || (begun && self->settings.late_policy == LF_SRC_LATE_DROP))
+    return schedule;
+  slack = begun ? lf_timeline_duration (&schedule, self->next_frame) : 0;
+  if (now > lf_timeline_time (&schedule, self->next_frame) + slack)
+    lf_timeline_anchor (&schedule, self->next_frame, now);
+  return schedule;
+}
+
+/* A picture's number and this, modulo 2^64, is going to be its frame's. A video that begins again
+ * does so with the next frame, once it is there. With the object lock. */
+static guint64
+find_shift (LightforceSrc *self, guint restarts)
+{
+  return restarts == self->restarts ? self->shift : self->next_frame;
+}
+
+/* With the object lock: the new prompt is to show from `picture` on. */
 static void
-show_sooner (LightforceSrc *self, const char *text)
+show_sooner (LightforceSrc *self, const char *text, guint64 picture)
 {
   if (self->settings.flush_on_prompt && self->worker
       && g_strcmp0 (lf_prompts_peek (self->prompts, &self->settings), text) != 0)
-    lf_src_worker_flush (self->worker);
+    lf_src_worker_flush (self->worker, picture);
 }
 
 void
 lf_src_set_prompt (LightforceSrc *self, const char *text, gint mode)
 {
   GST_OBJECT_LOCK (self);
-  show_sooner (self, text ? text : "");
+  show_sooner (self, text ? text : "", 0);
   g_free (self->settings.prompt);
   self->settings.prompt = g_strdup (text ? text : "");
   lf_prompts_set (self->prompts, mode);
   GST_OBJECT_UNLOCK (self);
+}
+
+/* The first picture that shows at `time` or later, where there are frames. With the object lock. */
+static guint64
+find_picture (LightforceSrc *self, GstClockTime time, GstClockTime now)
+{
+  LfTimeline schedule = find_schedule (self, now);
+  guint restarts = lf_src_worker_get_restarts (self->worker);
+  guint64 frame;
+
+  if (time <= lf_timeline_time (&schedule, self->next_frame)
+      || (GST_CLOCK_TIME_IS_VALID (now) && time <= now))
+    return 0;
+  /* behind the one of the moment before */
+  frame = lf_timeline_frame (&schedule, time - 1) + 1;
+  return frame - find_shift (self, restarts);
 }
 
 static void
@@ -32,16 +89,15 @@ add_prompt (LightforceSrc *self, const LfPromptEvent *event)
 {
   const GstSegment *segment = &GST_BASE_SRC (self)->segment;
   guint64 position = GST_CLOCK_TIME_NONE;
+  GstClockTime now = live_time (self);
 
   GST_OBJECT_LOCK (self);
   if (segment->format == GST_FORMAT_TIME)
     position = gst_segment_position_from_running_time (segment, GST_FORMAT_TIME, event->time);
   if (position == GST_CLOCK_TIME_NONE)
     position = event->time;
-  /* One whose time has not come is early enough without. */
-  if (self->timeline.fps_n > 0 && position <= lf_timeline_time (&self->timeline, self->next_frame)
-      && lf_prompts_is_latest (self->prompts, position))
-    show_sooner (self, event->text);
+  if (self->worker && self->timeline.fps_n > 0 && lf_prompts_is_latest (self->prompts, position))
+    show_sooner (self, event->text, find_picture (self, position, now));
   lf_prompts_add (self->prompts, position, event->text, event->mode);
   GST_OBJECT_UNLOCK (self);
   GST_DEBUG_OBJECT (self, "from %" GST_TIME_FORMAT ": %s", GST_TIME_ARGS (position), event->text);
@@ -70,28 +126,24 @@ lf_src_take_prompt_event (LightforceSrc *self, GstEvent *event)
 GstClockTime
 lf_src_chunk_time (LightforceSrc *self, guint restarts, guint64 picture)
 {
-  const LfTimeline *timeline = &self->timeline;
+  GstClockTime time = 0, now = live_time (self);
+  LfTimeline schedule;
   guint64 frame;
-  GstClockTime time = 0, now = GST_CLOCK_TIME_NONE;
-  gboolean playing;
 
   GST_OBJECT_LOCK (self);
-  /* A video that begins again does so with the next frame, once it is there. */
-  frame = picture + (restarts == self->restarts ? self->shift : self->next_frame);
-  if (timeline->fps_n > 0 && frame >= timeline->frame) {
-    time = lf_timeline_time (timeline, frame);
-  } else if (timeline->fps_n > 0) {
+  schedule = find_schedule (self, now);
+  frame = picture + find_shift (self, restarts);
+  GST_OBJECT_UNLOCK (self);
+  if (schedule.fps_n > 0 && frame >= schedule.frame) {
+    time = lf_timeline_time (&schedule, frame);
+  } else if (schedule.fps_n > 0) {
     /* made again on the way to where a seek went */
     GstClockTime back = gst_util_uint64_scale (
-        timeline->frame - frame, (guint64) timeline->fps_d * GST_SECOND, (guint64) timeline->fps_n);
+        schedule.frame - frame, (guint64) schedule.fps_d * GST_SECOND, (guint64) schedule.fps_n);
 
-    time = timeline->time > back ? timeline->time - back : 0;
+    time = schedule.time > back ? schedule.time - back : 0;
   }
-  playing = GST_STATE (self) == GST_STATE_PLAYING;
-  GST_OBJECT_UNLOCK (self);
-  /* Live frames are never early, whatever the schedule was before the first one or a stall. */
-  if (playing && gst_base_src_is_live (GST_BASE_SRC (self)))
-    now = gst_element_get_current_running_time (GST_ELEMENT (self));
+  /* Live frames are never early. */
   return GST_CLOCK_TIME_IS_VALID (now) ? MAX (time, now) : time;
 }
 

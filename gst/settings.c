@@ -254,8 +254,9 @@ install_stream_properties (GObjectClass *object_class)
           FLAGS | READY));
   g_object_class_install_property (object_class, PROP_QUEUE_CHUNKS,
       g_param_spec_uint ("queue-chunks", "Queue chunks",
-          "Finished chunks that wait for their time: more ride out slower moments, fewer let a "
-          "new prompt show sooner",
+          "Finished chunks that wait for their time, beside one that waits for room among them, so "
+          "that 1 is enough for live video, too: more ride out slower moments, fewer let a new "
+          "prompt show sooner, which it does after queue-chunks + 2 chunks at most",
           1, 16, DEFAULT_QUEUE_CHUNKS, FLAGS | READY));
   install_time_properties (object_class);
   g_object_class_install_property (object_class, PROP_MODE,

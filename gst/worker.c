@@ -464,14 +464,13 @@ lf_src_worker_open (LfSrcWorker *worker, gint width, gint height, const LfSrcPic
   g_mutex_unlock (&worker->lock);
 }
 
-/* With the worker's lock. */
+/* With the worker's lock, and the queue's new epoch set. */
 static void
-interrupt (LfSrcWorker *worker, gboolean restart)
+interrupt (LfSrcWorker *worker)
 {
   g_cancellable_cancel (worker->cancellable);
   g_object_unref (worker->cancellable);
   worker->cancellable = g_cancellable_new ();
-  worker->epoch = lf_frame_queue_drain (worker->queue, restart);
   if (worker->quit)
     g_cancellable_cancel (worker->cancellable);
 }
@@ -486,8 +485,9 @@ lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed)
     worker->seed = *seed;
   /* Before there is a model, there is nothing to begin again. */
   if (worker->model) {
-    interrupt (worker, TRUE);
+    worker->epoch = lf_frame_queue_restart (worker->queue);
     worker->restarts++;
+    interrupt (worker);
   }
   restarts = worker->restarts;
   g_mutex_unlock (&worker->lock);
@@ -506,13 +506,14 @@ lf_src_worker_get_restarts (LfSrcWorker *worker)
 }
 
 void
-lf_src_worker_flush (LfSrcWorker *worker)
+lf_src_worker_flush (LfSrcWorker *worker, guint64 picture)
 {
   g_mutex_lock (&worker->lock);
   /* Prompts that come faster than chunks must not keep every chunk from being made. */
-  if (worker->open && !worker->rushed) {
-    interrupt (worker, FALSE);
+  if (worker->open && !worker->rushed
+      && lf_frame_queue_flush (worker->queue, picture, &worker->epoch)) {
     worker->rushed = TRUE;
+    interrupt (worker);
   }
   g_mutex_unlock (&worker->lock);
 }

@@ -58,9 +58,10 @@ void lf_src_worker_open (
  * are thrown away. Returns how many restarts are before the chunks to come. */
 guint lf_src_worker_restart (LfSrcWorker *worker, const guint64 *seed);
 guint lf_src_worker_get_restarts (LfSrcWorker *worker);
-/* Throws away finished chunks and the one that is being made, so that settings show sooner; the
- * video goes on behind them. Does nothing while the chunk that follows an earlier call is made. */
-void lf_src_worker_flush (LfSrcWorker *worker);
+/* Throws away chunks that begin with `picture` or a later one, finished or being made, so that
+ * settings show sooner; the video goes on behind them. Does nothing where even the latest one begins
+ * earlier, and while the chunk that follows an earlier call is made. */
+void lf_src_worker_flush (LfSrcWorker *worker, guint64 picture);
 /* Whether it was told to throw chunks away, by a restart since `restarts` or by a flush, and has
  * made none since: there is no other reason to wait for it. */
 gboolean lf_src_worker_is_refilling (LfSrcWorker *worker, guint restarts);

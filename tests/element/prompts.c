@@ -306,16 +306,41 @@ GST_END_TEST;
 
 /* --------------------------------------------------------------------------- flush */
 
-/* Live on a clock that stands: one chunk is on its way, two wait, the fourth is being made. With
- * the flush a new prompt shows with the next chunk, without it four chunks later. */
+/* Live on a clock that stands: the chunk of frames 0 to 8 is on its way, those that begin with 9 and
+ * 21 wait, the one that begins with 33 is being made. */
+static const struct
+{
+  gboolean flush;
+  const char *time;        /* of the prompt; NULL: it is set */
+  guint64 at, lost, chunk; /* where it shows, behind as many pictures that are lost */
+} flushes[] = {
+    {FALSE, NULL, 45, 0, 4},
+    {FALSE, "250000000", 45, 0, 4},
+    {TRUE, NULL, 9, 24, 3},
+    {TRUE, "0", 9, 24, 3}, /* late */
+    /* early, but not early enough for what is made already: the times of frames 4 and 9 */
+    {TRUE, "250000000", 9, 24, 3},
+    {TRUE, "562500000", 9, 24, 3},
+    /* chunks that begin before it stay */
+    {TRUE, "562500001", 21, 12, 3},
+    {TRUE, "1312500000", 21, 12, 3},
+    {TRUE, "1312500001", 33, 0, 3},
+    {TRUE, "2062500000", 33, 0, 3},
+    /* early enough */
+    {TRUE, "2062500001", 45, 0, 4},
+};
+
 GST_START_TEST (test_flush_latency)
 {
-  gboolean flush = __i__ > 0;
+  guint64 at = flushes[__i__].at, lost = flushes[__i__].lost;
+  gboolean again = flushes[__i__].chunk == 3;
   GstTestClock *clock = GST_TEST_CLOCK (gst_test_clock_new ());
-  Rig *rig = rig_new (flush ? "prompt=one is-live=true late-policy=resync flush-on-prompt=true"
-                            : "prompt=one is-live=true late-policy=resync",
+  Rig *rig = rig_new (flushes[__i__].flush
+                          ? "prompt=one is-live=true late-policy=resync flush-on-prompt=true"
+                          : "prompt=one is-live=true late-policy=resync",
       RGBX);
-  guint64 at = flush ? 9 : 45, lost = flush ? 24 : 0;
+  g_autofree char *fields = g_strdup_printf (", prompt=two, time=(guint64)%s", flushes[__i__].time);
+  StandinLog log;
   guint i;
 
   gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), GST_CLOCK (clock));
@@ -323,11 +348,11 @@ GST_START_TEST (test_flush_latency)
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_chunks (4);
   rig_wait_frames (rig, 1);
-  if (__i__ == 2) /* late for its time */
-    fail_unless (gst_element_send_event (rig->src, script_event (", prompt=two, time=(guint64)0")));
+  if (flushes[__i__].time)
+    fail_unless (gst_element_send_event (rig->src, script_event (fields)));
   else
     g_object_set (rig->src, "prompt", "two", NULL);
-  if (flush) /* the fourth is made again */
+  if (again)
     rig_wait_chunks (5);
   STANDIN_SET (hold_chunk, -1);
   for (i = 1; i < at + 12; i++) {
@@ -342,11 +367,46 @@ GST_START_TEST (test_flush_latency)
   for (i = (guint) at; i < at + 12; i++) {
     fail_unless_equals_int ((gint) rig_first_pixel (rig_frame (rig, i)),
         (gint) standin_pixel (0, "two", i + lost, 0, 0));
-    fail_unless_equals_uint64 (rig_meta_value (rig_frame (rig, i), "chunk"), flush ? 3 : 4);
+    fail_unless_equals_uint64 (rig_meta_value (rig_frame (rig, i), "chunk"), flushes[__i__].chunk);
     fail_unless_equals_uint64 (rig_meta_value (rig_frame (rig, i), "frame-in-chunk"), i - at);
-    fail_unless (
-        GST_BUFFER_FLAG_IS_SET (rig_frame (rig, i), GST_BUFFER_FLAG_DISCONT) == (flush && i == at));
+    fail_unless (GST_BUFFER_FLAG_IS_SET (rig_frame (rig, i), GST_BUFFER_FLAG_DISCONT)
+                 == (lost > 0 && i == at));
   }
+  standin_get_log (&log);
+  fail_unless_equals_int (log.cancels, again);
+  standin_log_clear (&log);
+  rig_free (rig);
+  gst_object_unref (clock);
+}
+GST_END_TEST;
+
+/* Before the first frame the schedule has not begun: it does at the present time at least. */
+GST_START_TEST (test_flush_before_begin)
+{
+  GstTestClock *clock = GST_TEST_CLOCK (gst_test_clock_new_with_start_time (0));
+  Rig *rig = rig_new ("prompt=one is-live=true prebuffer=2 flush-on-prompt=true", RGBX);
+  guint i;
+
+  gst_pipeline_use_clock (GST_PIPELINE (rig->pipeline), GST_CLOCK (clock));
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_wait_chunks (2);
+  gst_test_clock_set_time (clock, 4 * GST_SECOND);
+  /* for the second chunk, which would show at 4.5625 s */
+  fail_unless (
+      gst_element_send_event (rig->src, script_event (", prompt=two, time=(guint64)4500000000")));
+  rig_wait_chunks (3);
+  STANDIN_SET (hold_chunk, -1);
+  rig_wait_frames (rig, 1);
+  for (i = 1; i < 10; i++) {
+    gst_test_clock_wait_for_next_pending_id (clock, NULL);
+    fail_unless (gst_test_clock_crank (clock));
+    rig_wait_frames (rig, i + 1);
+  }
+  fail_unless_equals_uint64 (
+      GST_BUFFER_PTS (rig_frame (rig, 9)), 4 * GST_SECOND + 9 * (GST_SECOND / 16));
+  rig_check_frames (rig, 0, 9, "one");
+  rig_check_frames (rig, 9, 10, "two");
   rig_free (rig);
   gst_object_unref (clock);
 }
@@ -401,7 +461,8 @@ add (Suite *suite)
   tcase_add_test (tc, test_reload);
   tcase_add_test (tc, test_script_goes);
   tcase_add_loop_test (tc, test_bad_script, 0, 3);
-  tcase_add_loop_test (tc, test_flush_latency, 0, 3);
+  tcase_add_loop_test (tc, test_flush_latency, 0, G_N_ELEMENTS (flushes));
+  tcase_add_test (tc, test_flush_before_begin);
   tcase_add_test (tc, test_flush_same_prompt);
   tcase_add_test (tc, test_flush_often);
 }
