@@ -48,6 +48,7 @@ misuse() { # TEXT: the command line is wrong
 number() { # OPTION VALUE MIN MAX: a whole number
   case $2 in
     '' | *[!0-9]* | ??????????*) misuse "$1 wants a number from $3 to $4, not \"$2\"" ;;
+    0?*) misuse "$1 wants a number without zeros in front, not \"$2\"" ;;
   esac
   if [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
     misuse "$1 wants a number from $3 to $4, not \"$2\""
@@ -63,7 +64,9 @@ common_option() { # NAME VALUE
       ;;
     --seed)
       case $2 in
-        '' | *[!0-9]* | ????????????????????*) misuse "$1 wants a whole number, not \"$2\"" ;;
+        '' | *[!0-9]* | ????????????????????* | 0?*)
+          misuse "$1 wants a whole number without zeros in front, not \"$2\""
+          ;;
       esac
       seed=$2
       ;;
