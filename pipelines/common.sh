@@ -151,16 +151,16 @@ parse() {
   done
 }
 
-package_of() { # ELEMENT: the Debian package that has it
+package_of() { # ELEMENT: the Debian package that has it, nothing where it is not known here
   case $1 in
     x264enc) echo gstreamer1.0-plugins-ugly ;;
     videoconvert | videoscale | videorate | audiotestsrc | audioconvert) echo gstreamer1.0-plugins-base ;;
     progressreport | taginject | mp4mux | qtmux | matroskamux | flvmux | udpsink | autovideosink | \
       rtpmp2tpay | aacparse) echo gstreamer1.0-plugins-good ;;
-    h264parse | mpegtsmux | srtsink | rtmp2sink | hlssink2 | voaacenc) echo gstreamer1.0-plugins-bad ;;
+    h264parse | mpegtsmux | srtsink | rtmp2sink | hlssink2 | voaacenc | fpsdisplaysink | waylandsink | \
+      kmssink) echo gstreamer1.0-plugins-bad ;;
     ximagesink | xvimagesink | textoverlay) echo gstreamer1.0-x ;;
     lightforcesrc) echo gstreamer1.0-lightforce ;;
-    *) echo libgstreamer1.0-0 ;;
   esac
 }
 
@@ -169,14 +169,24 @@ need_program() { # PROGRAM PACKAGE
 }
 
 need() { # ELEMENT...
-  missing='' packages=''
+  missing='' packages='' unknown=''
   for element in "$@"; do
     gst-inspect-1.0 --exists "$element" >/dev/null 2>&1 && continue
     missing="$missing $element"
     package=$(package_of "$element")
+    if [ -z "$package" ]; then
+      unknown=$element
+      continue
+    fi
     case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
   done
-  [ -z "$missing" ] || fail "GStreamer lacks$missing: apt install$packages"
+  [ -n "$missing" ] || return 0
+  advice=''
+  [ -z "$packages" ] || advice=": apt install$packages"
+  # (packages of plugins list their elements in Debian's index)
+  [ -z "$unknown" ] || advice="$advice. No package with $unknown is known here: check the name, or search with \
+apt-cache dumpavail | grep -E '^Package:|^Gstreamer-Elements:.*$unknown' | grep -B 1 Elements:"
+  fail "GStreamer lacks$missing$advice"
 }
 
 find_plugin() {

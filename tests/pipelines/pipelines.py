@@ -82,9 +82,14 @@ def test_missing(folder):
              {'gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-good', 'gstreamer1.0-plugins-bad',
               'gstreamer1.0-plugins-ugly'}),
             (['play.sh', '--sink', 'ximagesink'],
-             {'gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-bad', 'gstreamer1.0-x'})]:
+             {'gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-bad', 'gstreamer1.0-x'}),
+            (['play.sh', '--sink', 'fpsdisplaysink text-overlay=false'],
+             {'gstreamer1.0-plugins-base', 'gstreamer1.0-plugins-bad'})]:
         text = run(PIPELINES / command[0], *command[1:], status=1, env=env)
-        check(packages == set(re.findall(r'gstreamer1\.0-[a-z-]+', text)), f'{command} says:\n{text}')
+        check(packages == set(re.findall(r'(?:lib)?gstreamer1\.0-[a-z0-9-]+', text)), f'{command} says:\n{text}')
+    text = run(PIPELINES / 'play.sh', '--sink', 'nosuchsink', status=1)
+    check(text.startswith('play.sh: GStreamer lacks nosuchsink. No package with nosuchsink is known') and
+          'apt install' not in text and text.count('\n') == 1, text)
     text = run(PIPELINES / 'play.sh', status=1, env=dict(env, LIGHTFORCE_BUILD=str(empty)))
     check('meson compile' in text, text)
 
