@@ -265,3 +265,40 @@ launch() { # PROPERTY... ! ELEMENT...
   # shellcheck disable=SC2086 # no word where it is empty
   exec gst-launch-1.0 -e $quiet lightforcesrc "prompt=$(quote "$prompt")" seed="$seed" "$@"
 }
+
+# For launch in the background: what ends this script ends it, too, and lets it write its end. Ctrl-C
+# goes to all of this terminal, and gst-launch-1.0 gives up where it comes twice.
+pass_signals() {
+  source_pid='' stopping=''
+  trap 'stopping=1' INT
+  # shellcheck disable=SC2086 # no word where it is empty
+  trap 'stopping=1; kill -INT $source_pid 2>/dev/null' TERM
+}
+
+wait_for_source() { # sets status
+  while :; do
+    status=0
+    wait "$source_pid" || status=$?
+    # (a signal ends a wait, too)
+    kill -0 "$source_pid" 2>/dev/null || break
+  done
+}
+
+# As launch, to a peer that the element named peer connects to. GStreamer's own errors say little of
+# what to do: where they are of that element, the given text comes behind them.
+launch_to_peer() { # TEXT PROPERTY... ! ELEMENT...
+  text=$1
+  shift
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  mkfifo "$folder/errors"
+  tee "$folder/copy" <"$folder/errors" >&2 &
+  tee_pid=$!
+  pass_signals
+  (launch "$@") 2>"$folder/errors" &
+  source_pid=$!
+  wait_for_source
+  wait "$tee_pid" || true
+  [ "$status" = 0 ] || ! grep -q ':peer: ' "$folder/copy" || fail "$text"
+  exit "$status"
+}

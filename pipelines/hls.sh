@@ -84,12 +84,8 @@ play() {
 }
 
 [ -n "$port" ] || play
-# The server ends with the video: it would show old pictures as new ones. Ctrl-C goes to all of this
-# terminal, and gst-launch-1.0 gives up where it comes twice, without an end of the playlist.
-source_pid='' stopping=''
-trap 'stopping=1' INT
-# shellcheck disable=SC2086 # no word where it is empty
-trap 'stopping=1; kill -INT $source_pid 2>/dev/null' TERM
+# The server ends with the video: it would show old pictures as new ones.
+pass_signals
 (play) &
 source_pid=$!
 python3 -m http.server --bind "$address" --directory "$output" "$port" >/dev/null 2>"$output/.server.log" &
@@ -101,12 +97,7 @@ if [ -z "$stopping" ] && ! kill -0 "$server_pid" 2>/dev/null; then
   kill -INT "$source_pid" 2>/dev/null || true
   fail "no server on $address:$port: $(tail -n 1 "$output/.server.log")"
 fi
-# (a signal ends a wait, too)
-while :; do
-  status=0
-  wait "$source_pid" || status=$?
-  kill -0 "$source_pid" 2>/dev/null || break
-done
+wait_for_source
 kill "$server_pid" 2>/dev/null || true
 wait "$server_pid" 2>/dev/null || true
 exit "$status"

@@ -52,9 +52,11 @@ esac
 mux='flvmux name=mux streamable=true latency=500000000'
 if [ -z "$listen" ]; then
   prepare flvmux rtmp2sink
+  server=${url#*://}
+  server=${server%%/*}
   # shellcheck disable=SC2086 # lists of words
-  launch is-live=true ! $video ! $h264 ! queue ! $mux ! \
-    rtmp2sink "location=$(quote "$url")" $audio
+  launch_to_peer "no server answered at ${server##*@}, or it ended the connection: start it first, or check --url" \
+    is-live=true ! $video ! $h264 ! queue ! $mux ! rtmp2sink name=peer "location=$(quote "$url")" $audio
 fi
 
 need_program ffmpeg ffmpeg

@@ -73,9 +73,12 @@ case $address in *:*) address="[$address]" ;; esac
 # the mode is within the address: only there it says which end the port is of
 uri="srt://$address:$port?mode=$mode"
 # packets of 7 x 188 bytes, which is what SRT's live mode carries
-set -- mpegtsmux name=mux alignment=7 ! srtsink "uri=$uri" \
+set -- mpegtsmux name=mux alignment=7 ! srtsink name=peer "uri=$uri" \
   latency="$latency" wait-for-connection="$wait"
 [ -z "$streamid" ] || set -- "$@" "streamid=$(quote "$streamid")"
 [ -z "$passphrase_file" ] || set -- "$@" "passphrase=$(quote "$passphrase")" pbkeylen=16
 # shellcheck disable=SC2086 # lists of words
-launch is-live=true ! $video ! $h264 ! queue ! "$@" $audio
+set -- is-live=true ! $video ! $h264 ! queue ! "$@" $audio
+[ "$mode" = caller ] || launch "$@"
+launch_to_peer "no receiver answered at $address:$port, or it ended the connection: start it first, as \
+listener, or check --address, --port and the passphrase" "$@"

@@ -189,6 +189,19 @@ def test_srt_listener(folder):
     check_video(path, 48, 64)
 
 
+def test_no_peer(folder):
+    """Who is not there is named last, with what to do, and other errors are not put down to it."""
+    udp, tcp = free_port(socket.SOCK_DGRAM), free_port()
+    for port, command in [(udp, ['srt.sh', '--mode', 'caller', '--port', udp]),
+                          (tcp, ['rtmp.sh', '--url', f'rtmp://user:word@127.0.0.1:{tcp}/live/key'])]:
+        text = run(PIPELINES / command[0], '--quiet', *command[1:], status=1)
+        last = text.splitlines()[-1]
+        check(last.startswith(f'{command[0]}: no ') and f' answered at 127.0.0.1:{port}, ' in last and
+              'start it first' in last, f'{command} says:\n{text}')
+        text = run(PIPELINES / command[0], '--quiet', *command[1:], '--set', 'nosuch=1', status=1)
+        check('nosuch' in text and 'answered' not in text, f'{command} says:\n{text}')
+
+
 def test_rtmp_publish(folder):
     port, path = free_port(), folder / 'a.mkv'
     url = f'rtmp://127.0.0.1:{port}/live/x'
