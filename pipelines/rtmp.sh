@@ -18,7 +18,8 @@ Publishes H.264 in FLV over RTMP, live, to a server that listens there:
 
 From such a server players read it by the same address:  ffplay rtmp://HOST/live/x
 
-With --listen one player fetches it from here; the video begins when it comes, and ends with it:
+With --listen one player fetches it from here. The video begins when it comes, as soon as the model
+is loaded, and ends with it:
 
   $me --listen --url rtmp://127.0.0.1:1935/live/x
   ffplay rtmp://127.0.0.1:1935/live/x
@@ -66,24 +67,34 @@ source_pid='' server_pid=''
 trap 'rm -rf "$folder"' EXIT
 # shellcheck disable=SC2086 # lists of words
 trap 'kill $source_pid $server_pid 2>/dev/null; exit 130' INT TERM
-mkfifo "$folder/stream"
-# shellcheck disable=SC2086
-(launch is-live=true ! $video ! $h264 ! queue ! $mux ! \
-  filesink buffer-mode=unbuffered location="$folder/stream" $audio) &
-source_pid=$!
-# It is held open for a second after the video: ffmpeg closes the connection at its end, and what
-# the player has not taken by then is lost.
-(
-  exec 9>"$folder/stream"
-  while kill -0 "$source_pid" 2>/dev/null; do sleep 0.2; done
-  sleep 1
-) &
-ffmpeg -nostdin -hide_banner -loglevel error -analyzeduration 200000 -f flv \
-  -i "$folder/stream" -map 0:v -map '0:a?' -c copy -flush_packets 1 -f flv -listen 1 "$url" &
+mkfifo "$folder/flv" "$folder/stream"
+# (open both ways, so that ffmpeg opens it before there is a video)
+exec 9<>"$folder/stream"
+# ffmpeg opens what it reads first, then what it writes, in turn. FLV that it hands on as mere bytes
+# needs no picture for that, but some bytes: the header, which is always the same. The second output,
+# an empty file, is there once the first one has its player; the live source begins no sooner.
+printf 'FLV\001\005\000\000\000\011\000\000\000\000' >&9
+ffmpeg -nostdin -hide_banner -loglevel error -f data -i "$folder/stream" \
+  -map 0 -c copy -flush_packets 1 -f data -listen 1 "$url" \
+  -map 0 -c copy -t 0 -f data "$folder/connected" 9>&- &
 server_pid=$!
-status=0
-wait "$server_pid" || status=$?
-# who has left does not read the rest
-kill "$source_pid" 2>/dev/null || true
-wait "$source_pid" || true
-[ "$status" = 0 ] || fail "ffmpeg ended with status $status: see above"
+while [ ! -e "$folder/connected" ] && kill -0 "$server_pid" 2>/dev/null; do
+  sleep 0.1
+done
+if [ -e "$folder/connected" ]; then
+  # shellcheck disable=SC2086
+  (launch is-live=true ! $video ! $h264 ! queue ! $mux ! \
+    fdsink fd=3 $audio) 3>"$folder/flv" 9>&- &
+  source_pid=$!
+  # its header is there already
+  (dd bs=1 count=13 of=/dev/null 2>/dev/null && exec cat) 9>&- <"$folder/flv" >"$folder/stream" &
+  while kill -0 "$source_pid" 2>/dev/null && kill -0 "$server_pid" 2>/dev/null; do
+    sleep 0.2
+  done
+  # Who has left does not read the rest. For who has not: ffmpeg closes the connection at the end,
+  # and what the player has not taken by then is lost.
+  kill "$source_pid" 2>/dev/null || sleep 1
+fi
+exec 9>&-
+wait "$server_pid" || fail "ffmpeg ended with status $?: see above"
+wait "$source_pid"

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 import rig
 import transport
@@ -216,13 +217,18 @@ def test_rtmp_publish(folder):
 
 
 def test_rtmp_listen(folder):
+    """The video begins with its player, however late that comes."""
     port, path = free_port(), folder / 'a.flv'
     url = f'rtmp://127.0.0.1:{port}/live/x'
     with script('rtmp.sh', '--listen', '--url', url, '--seconds', 3) as sender:
         until(lambda: rig.listening(port), 'a server', sender)
-        run('ffmpeg', '-v', 'error', '-i', url, '-c', 'copy', path, status=None)
+        time.sleep(5)
+        run('ffmpeg', '-v', 'error', '-copyts', '-i', url, '-c', 'copy', path, status=None)
         sender.wait()
-    check_video(path, 48, 48)
+    times = [float(frame['pts_time']) for frame in check_video(path, 48, 48)]
+    check(times[0] < 0.5, f'the first picture is at {times[0]} s')
+    hole = max(b - a for a, b in zip(times, times[1:]))
+    check(hole < 1, f'a picture comes {hole} s after the one before')
 
 
 class Group:
