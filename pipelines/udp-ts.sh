@@ -10,8 +10,9 @@ help() {
   cat <<END
 Usage: $me [OPTION]...
 
-Sends H.264 in MPEG-TS over UDP, live: seven packets of 188 bytes a datagram, the clock reference
-(PCR) at least each 40 ms. To a multicast group it goes to who joins; other addresses get it alone.
+Sends H.264 in MPEG-TS over UDP, live: seven packets of 188 bytes a datagram. To a multicast group
+it goes to who joins; other addresses get it alone. The clock reference (PCR) comes with pictures,
+at 16 a second each 62.5 ms; with --mux-rate it comes at least each 40 ms, as DVB has it.
 
   $me --address 239.255.42.1 --interface eth0
   ffplay udp://239.255.42.1:5000

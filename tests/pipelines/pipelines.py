@@ -296,7 +296,9 @@ def test_udp(folder):
     datagrams = multicast('--seconds', 3)
     check({len(d) for d in datagrams} == {7 * 188}, f'datagrams of {({len(d) for d in datagrams})} bytes')
     data = b''.join(datagrams)
-    check_transport(data)
+    _, pts, gaps = check_transport(data)
+    longest = max(b[1] - a[1] for a, b in zip(pts, pts[1:]))
+    check(max(gaps) <= (longest + 90) * 300, f'the PCR comes after {max(gaps) / 27e3:.1f} ms: not with each picture')
     path = folder / 'a.ts'
     path.write_bytes(data)
     check_video(path, 48, 48)
