@@ -70,6 +70,8 @@ cp "$here/hls.html" "$output/index.html" || fail "no file can be written in $out
 [ -z "$script" ] || cp "$script" "$output/hls.js"
 max_files=$((length + 3))
 [ -z "$keep" ] || length=0 max_files=0
+# (in a number's format, a percent sign is two)
+segments=$(printf %s "$output" | sed 's/%/%%/g')/video-%05d.ts
 # a key frame begins each segment
 keys=$((${fps%%/*} * segment))
 case $fps in */*) keys=$((keys / ${fps#*/})) ;; esac
@@ -78,7 +80,7 @@ case $fps in */*) keys=$((keys / ${fps#*/})) ;; esac
 play() {
   # shellcheck disable=SC2086 # lists of words
   launch is-live=true ! $video ! $h264 ! queue ! mux.video \
-    hlssink2 name=mux "location=$(quote "$output/video-%05d.ts")" \
+    hlssink2 name=mux "location=$(quote "$segments")" \
     "playlist-location=$(quote "$output/video.m3u8")" target-duration="$segment" \
     playlist-length="$length" max-files="$max_files" $audio
 }

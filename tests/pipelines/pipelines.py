@@ -337,7 +337,7 @@ def curl(url):
 
 def test_hls(folder):
     """The page, the playlist while it grows, and each segment, by HTTP."""
-    port, output = free_port(), folder / 'hls & page'
+    port, output = free_port(), folder / 'hls 50%d & page'
     address = f'http://127.0.0.1:{port}'
     output.mkdir()
     (output / 'video-00099.ts').write_text('of an earlier run')
