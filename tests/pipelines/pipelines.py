@@ -28,6 +28,10 @@ def test_options(folder):
     taken.touch()
     short = folder / 'short'
     short.write_text('tooshort\n')
+    site, library = folder / 'site', folder / 'library'
+    for path in [site / 'index.html', site / 'video.m3u8', library / 'hls.js']:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('of somebody')
     for name in SCRIPTS:
         text = run(PIPELINES / name, '--help')
         own = re.findall(r'^ {4}(--[a-z-]+)\)', (PIPELINES / name).read_text(), re.M)
@@ -66,11 +70,15 @@ def test_options(folder):
             (1, 'no network interface nosuch0: one of', ['udp-ts.sh', '--interface', 'nosuch0']),
             (2, 'rtmp://HOST', ['rtmp.sh', '--url', 'http://127.0.0.1/live/x']),
             (2, '--url', ['rtmp.sh']),
-            (2, '--output', ['hls.sh'])]:
+            (2, '--output', ['hls.sh']),
+            (1, 'index.html is not of this script', ['hls.sh', '--output', site]),
+            (1, f'hls.js is not the same as {short}', ['hls.sh', '--output', library, '--hls-js', short])]:
         text = run(PIPELINES / command[0], *command[1:], status=status)
         check(want in text and text.count('\n') == 1 and text.startswith(command[0] + ': '),
               f'{command} says:\n{text}')
     check(taken.stat().st_size == 0 and not mp4.exists(), 'a command line that is wrong wrote a file')
+    files = {path.name: path.read_text() for path in [*site.iterdir(), *library.iterdir()]}
+    check(files == dict.fromkeys(['index.html', 'video.m3u8', 'hls.js'], 'of somebody'), f'hls.sh left {files}')
 
 
 def test_missing(folder):
@@ -341,7 +349,10 @@ def test_hls(folder):
     address = f'http://127.0.0.1:{port}'
     output.mkdir()
     (output / 'video-00099.ts').write_text('of an earlier run')
-    with script('hls.sh', '--output', output, '--port', port, '--segment', 1, '--keep', '--seconds', 8, '--silence') as hls:
+    (output / 'video-20240101 party.ts').write_text('of somebody')
+    (output / 'index.html').write_text('of somebody')
+    with script('hls.sh', '--output', output, '--force', '--port', port, '--segment', 1, '--keep', '--seconds', 8,
+                '--silence') as hls:
         until(lambda: curl(f'{address}/'), 'a page', hls)
         check(b"const playlist = 'video.m3u8'" in curl(f'{address}/'), 'the page does not name the playlist')
         # (a playlist of two segments and more, while a third is being made)
@@ -360,6 +371,7 @@ def test_hls(folder):
     check_audio(folder / 'got.ts')
     check('#EXT-X-ENDLIST' in (output / 'video.m3u8').read_text(), 'the playlist has no end')
     check(not (output / 'video-00099.ts').exists(), 'a segment of an earlier run is left')
+    check((output / 'video-20240101 party.ts').exists(), 'what is no segment is gone')
     check_video(output / 'video.m3u8', 128, 128)
 
 
