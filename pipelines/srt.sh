@@ -26,7 +26,8 @@ The connection:
   --port N            the port there ($port)
   --latency MS        time for lost packets to be sent again ($latency); both ends take the larger one
   --streamid TEXT     which stream it is to the receiver, as caller
-  --passphrase-file FILE  encrypt (AES-128); 10 to 79 characters in the first line of FILE
+  --passphrase-file FILE  encrypt (AES-128); 10 to 79 characters in the first line of FILE. Others on
+                      this machine can read them from the list of processes while it runs
   --wait              as listener, begin with the first receiver
   --silence           add a silent AAC track
 END
