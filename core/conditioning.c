@@ -114,3 +114,15 @@ lf_conditioning_end_chunk (LfConditioning *c)
 {
   c->recache = c->blended = FALSE;
 }
+
+void
+lf_conditioning_restart (LfConditioning *c)
+{
+  if (c->blend_left) {
+    swap (&c->now, &c->to);
+    c->tokens_now = c->tokens_to;
+    c->blend_left = 0;
+    c->changed = TRUE;
+  }
+  c->recache = c->blended = FALSE;
+}

@@ -42,6 +42,8 @@ gboolean lf_conditioning_set_prompt (
 void lf_conditioning_begin_chunk (LfConditioning *c, LfTransformerState *state);
 /* Its passes are queued, all of them: the next one is another chunk's. */
 void lf_conditioning_end_chunk (LfConditioning *c);
+/* The video begins again: there is no past to blend from, or to write again. */
+void lf_conditioning_restart (LfConditioning *c);
 
 G_END_DECLS
 #endif

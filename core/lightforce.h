@@ -293,7 +293,8 @@ LF_API gboolean lf_stream_set_format (
  * and leaves the pictures as they are. */
 LF_API gboolean lf_stream_set_probe (LfStream *stream, gint layer, gint head, GError **error);
 
-/* Starts the video again from picture 0 with `seed`; prompt and settings stay. */
+/* Starts the video again from picture 0 with `seed`; prompt and settings stay. A prompt that was
+ * still being blended in holds from the first chunk on. */
 LF_API void lf_stream_restart (LfStream *stream, guint64 seed);
 
 /* Figures of a stream since it was opened. */

@@ -260,7 +260,7 @@ lf_stream_restart (LfStream *s, guint64 seed)
   s->index = s->first_picture = 0;
   if (s->pending)
     lf_chunk_unref (&g_steal_pointer (&s->pending)->chunk);
-  s->text.recache = FALSE;
+  lf_conditioning_restart (&s->text);
   s->sampler->made = NULL;
   lf_cache_reset (s->state->cache);
   lf_decoder_state_reset (s->decoder, s->decoder_q);

@@ -138,6 +138,54 @@ test_restart (void)
   g_assert_cmpstr (b1, ==, a1);
 }
 
+/* A restart on the way from one prompt to the next, before a step of it, after one or in the middle of
+ * a chunk: from the first chunk on, the video of the new prompt. */
+static void
+test_restart_in_blend (void)
+{
+  g_autoptr (LfModel) model = load ();
+  g_autoptr (LfStream) plain = NULL;
+  char *sums[4];
+  LfStreamConfig config;
+  gint i, steps;
+
+  lf_stream_config_init (&config, model);
+  config.prompt = "a blue ring at night, seen from far away";
+  config.seed = 3;
+  plain = open_stream (model, &config);
+  for (i = 0; i < 4; i++)
+    sums[i] = next_checksum (plain);
+  config.prompt_switch = LF_PROMPT_SWITCH_BLEND;
+  config.blend_chunks = 3;
+  for (steps = 0; steps < 5; steps++) {
+    g_autoptr (LfStream) stream = NULL;
+    g_autoptr (GCancellable) cancelled = g_cancellable_new ();
+    g_autoptr (GError) error = NULL;
+
+    config.prompt = "a red cube";
+    stream = open_stream (model, &config);
+    lf_chunk_unref (next (stream));
+    g_assert_true (
+        lf_stream_set_prompt (stream, "a blue ring at night, seen from far away", NULL, &error));
+    for (i = 0; i < steps % 4; i++)
+      lf_chunk_unref (next (stream));
+    if (steps == 4) { /* after the first step, which is of a chunk that never was */
+      g_cancellable_cancel (cancelled);
+      g_assert_true (lf_stream_settle (stream, NULL, &error));
+      g_assert_null (lf_stream_next (stream, cancelled, &error));
+      g_assert_error (error, G_IO_ERROR, G_IO_ERROR_CANCELLED);
+    }
+    lf_stream_restart (stream, 3);
+    for (i = 0; i < 4; i++) {
+      g_autofree char *sum = next_checksum (stream);
+
+      g_assert_cmpstr (sum, ==, sums[i]);
+    }
+  }
+  for (i = 0; i < 4; i++)
+    g_free (sums[i]);
+}
+
 /* A changed prompt changes later chunks, each way in its own manner; earlier ones stay. */
 static void
 test_prompt_switch (void)
@@ -627,6 +675,7 @@ main (int argc, char **argv)
   g_test_add_func ("/stream/chunks", test_chunks);
   g_test_add_func ("/stream/reproducible", test_reproducible);
   g_test_add_func ("/stream/restart", test_restart);
+  g_test_add_func ("/stream/restart-in-blend", test_restart_in_blend);
   g_test_add_func ("/stream/prompt-switch", test_prompt_switch);
   g_test_add_func ("/stream/recache-same-prompt", test_recache_same_prompt);
   g_test_add_func ("/stream/cancel", test_cancel);
