@@ -273,13 +273,19 @@ GST_START_TEST (test_not_linked)
 {
   GstElement *src = gst_element_factory_make ("lightforcesrc", NULL);
   g_autoptr (GstBus) bus = gst_bus_new ();
+  g_autoptr (GError) error = NULL;
   GstMessage *message;
 
   gst_element_set_bus (src, bus);
   gst_element_set_state (src, GST_STATE_PLAYING);
   message = gst_bus_timed_pop_filtered (bus, LONG * GST_USECOND, GST_MESSAGE_ERROR);
   fail_unless (message != NULL);
+  gst_message_parse_error (message, &error, NULL);
+  fail_unless (g_error_matches (error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED), "%s %d: %s",
+      g_quark_to_string (error->domain), error->code, error->message);
   gst_message_unref (message);
+  fail_unless (gst_bus_timed_pop_filtered (bus, 100 * GST_MSECOND, GST_MESSAGE_ERROR) == NULL,
+      "a second error for one failure");
   gst_element_set_state (src, GST_STATE_NULL);
   gst_element_set_bus (src, NULL);
   gst_object_unref (src);
