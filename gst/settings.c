@@ -324,15 +324,15 @@ install_attention_properties (GObjectClass *object_class)
   g_object_class_install_property (object_class, PROP_KEEP_FRAMES,
       g_param_spec_int ("keep-frames", "Keep frames",
           "Past latent frames that sparse attention picks from (-1: the model's)", -1, G_MAXINT, -1,
-          FLAGS | PLAYING));
+          FLAGS | PLAYING | GST_PARAM_CONTROLLABLE));
   g_object_class_install_property (object_class, PROP_KEEP_SINK,
       g_param_spec_int ("keep-sink", "Keep sink",
           "How many of keep-frames are the first ones of the video (-1: the model's)", -1, G_MAXINT,
-          -1, FLAGS | PLAYING));
+          -1, FLAGS | PLAYING | GST_PARAM_CONTROLLABLE));
   g_object_class_install_property (object_class, PROP_KEEP_NEAR,
       g_param_spec_int ("keep-near", "Keep near",
           "How many of keep-frames are the latest ones (-1: the model's)", -1, G_MAXINT, -1,
-          FLAGS | PLAYING));
+          FLAGS | PLAYING | GST_PARAM_CONTROLLABLE));
   g_object_class_install_property (object_class, PROP_PROBE_LAYER,
       g_param_spec_int ("probe-layer", "Probe layer",
           "Layer, from 0, of which messages lightforce-chunk say the frames that sparse attention "

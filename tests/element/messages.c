@@ -513,30 +513,59 @@ GST_START_TEST (test_chunk_messages)
 }
 GST_END_TEST;
 
-/* A controlled property has the value of the first frame of each chunk. */
-GST_START_TEST (test_controlled_sparsity)
+static double
+sparse_member (const LfSparse *sparse, const char *property)
 {
-  Rig *rig = rig_new ("num-buffers=33 queue-chunks=1 attention=sparse", NULL);
+  if (g_str_equal (property, "sparsity"))
+    return sparse->target;
+  if (g_str_equal (property, "sparsity-base"))
+    return sparse->base;
+  if (g_str_equal (property, "keep-frames"))
+    return sparse->keep_frames;
+  return g_str_equal (property, "keep-sink") ? sparse->keep_sink : sparse->keep_near;
+}
+
+/* A controlled property has the value of the first frame of each chunk: here, of frame 21, with which
+ * chunk 2 begins. */
+GST_START_TEST (test_controlled_attention)
+{
+  static const struct
+  {
+    const char *property;
+    double begin, end; /* at 0 and 100 s */
+    double value;
+  } cases[] = {
+      {"sparsity", 0, 1, 21 / 16.0 / 100},
+      {"sparsity-base", 0.5, 1, 0.5 + 21 / 16.0 / 200},
+      {"keep-frames", 3, 403, 8},
+      {"keep-sink", 0, 160, 2},
+      {"keep-near", 0, 230, 3},
+  };
+  Rig *rig = rig_new ("num-buffers=33 queue-chunks=1 attention=sparse keep-frames=100", NULL);
   GstControlSource *source = gst_interpolation_control_source_new ();
+  const char *property = cases[__i__].property;
+  double value;
   StandinLog log;
 
   g_object_set (source, "mode", GST_INTERPOLATION_MODE_LINEAR, NULL);
-  gst_timed_value_control_source_set (GST_TIMED_VALUE_CONTROL_SOURCE (source), 0, 0.0);
   gst_timed_value_control_source_set (
-      GST_TIMED_VALUE_CONTROL_SOURCE (source), 100 * GST_SECOND, 1.0);
-  gst_object_add_control_binding (GST_OBJECT (rig->src),
-      gst_direct_control_binding_new_absolute (GST_OBJECT (rig->src), "sparsity", source));
+      GST_TIMED_VALUE_CONTROL_SOURCE (source), 0, cases[__i__].begin);
+  gst_timed_value_control_source_set (
+      GST_TIMED_VALUE_CONTROL_SOURCE (source), 100 * GST_SECOND, cases[__i__].end);
+  fail_unless (gst_object_add_control_binding (GST_OBJECT (rig->src),
+      gst_direct_control_binding_new_absolute (GST_OBJECT (rig->src), property, source)));
   gst_object_unref (source);
   STANDIN_SET (hold_chunk, 2);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 21);
   rig_wait_chunks (3);
   standin_get_log (&log);
-  /* Chunk 2 begins with frame 21. */
-  fail_unless (ABS (log.sparse.target - 21 / 16.0 / 100) < 1e-6, "%f", log.sparse.target);
+  value = sparse_member (&log.sparse, property);
+  fail_unless (ABS (value - cases[__i__].value) < 1e-6, "%s is %f", property, value);
   standin_log_clear (&log);
   STANDIN_SET (hold_chunk, -1);
   gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
+  rig_expect_no_warning (rig);
   rig_free (rig);
 }
 GST_END_TEST;
@@ -584,7 +613,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_defaults);
   tcase_add_test (tc, test_set_and_get);
   tcase_add_test (tc, test_settings_arrive);
-  tcase_add_test (tc, test_controlled_sparsity);
+  tcase_add_loop_test (tc, test_controlled_attention, 0, 5);
   tcase_add_test (tc, test_chunk_messages);
   tcase_add_test (tc, test_stats);
   tcase_add_test (tc, test_meta);
