@@ -43,7 +43,7 @@ typedef struct
   guint restarts;
   GstClockTime time; /* of the chunk at work */
   gint64 spent_us;   /* on all up to the latest chunk */
-  gboolean begins;   /* a video that begins again has made no chunk yet */
+  gboolean begins;   /* the video has no chunk yet */
 } Video;
 
 static void
@@ -177,6 +177,7 @@ open_stream (LfSrcWorker *worker, LfModel *model, Video *video)
            && g_cancellable_is_cancelled (cancellable));
   if (stream == NULL)
     lf_frame_queue_fail (worker->queue, error);
+  video->begins = TRUE;
   video->sparse = config.sparse;
   video->probe_layer = -1;
   video->prompt = g_strdup (video->applied.prompt);

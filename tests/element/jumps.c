@@ -153,6 +153,39 @@ GST_START_TEST (test_flush_and_seek)
 }
 GST_END_TEST;
 
+/* A prompt that is set before there is a first chunk is what that is made with, and nothing else. */
+GST_START_TEST (test_prompt_before_first_chunk)
+{
+  Rig *rig = rig_new ("prompt=one prompt-switch=blend num-buffers=21", RGBX);
+  StandinLog log = {.opens = 0};
+
+  STANDIN_SET (open_ms, 100);
+  STANDIN_SET (stall_ms, 500);
+  STANDIN_SET (stall_chunk, 0);
+  STANDIN_SET (hold_chunk, 1);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  while (log.opens == 0) {
+    standin_log_clear (&log);
+    g_usleep (MS);
+    standin_get_log (&log);
+  }
+  g_object_set (rig->src, "prompt", "two", NULL);
+  rig_wait_chunks (1);
+  standin_log_clear (&log);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.prompts, 1);
+  fail_unless_equals_int (log.prompt_switch, LF_PROMPT_SWITCH_CUT);
+  standin_log_clear (&log);
+  rig_wait_chunks (2);
+  standin_get_log (&log);
+  fail_unless_equals_int (log.prompt_switch, LF_PROMPT_SWITCH_BLEND);
+  standin_log_clear (&log);
+  rig_finish (rig);
+  rig_check_frames (rig, 0, 21, "two");
+  rig_free (rig);
+}
+GST_END_TEST;
+
 static void
 add (Suite *suite)
 {
@@ -162,6 +195,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_flush_and_repeat);
   tcase_add_test (tc, test_flush_while_decoding);
   tcase_add_test (tc, test_flush_and_seek);
+  tcase_add_test (tc, test_prompt_before_first_chunk);
 }
 
 int
