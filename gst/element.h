@@ -48,7 +48,10 @@ struct _LightforceSrc
   LfSrcCounts counts;
   guint64 chunk;          /* the one that is shown */
   gboolean seek_key_unit; /* the latest seek goes to the beginning of a frame */
-  LfStats final_stats;    /* of the latest worker, when there is none */
+  GstClockTime begun; /* when the latest chunk that was begun shows; NONE: the video has none yet */
+  gboolean mixed;     /* begun again, the video would not be what it was so far */
+  GThread *syncing;   /* gives controlled properties their values; NULL: nobody does */
+  LfStats final_stats; /* of the latest worker, when there is none */
 
   /* streaming thread, under the stream lock */
   LfSrcOutput *output;  /* NULL until negotiated */
@@ -98,6 +101,11 @@ void lf_src_seek_class_init (GstBaseSrcClass *klass);
 gboolean lf_src_can_seek (LightforceSrc *self, GstEvent *event);
 /* Begins again where a seek went, now that the framerate is known. */
 GstFlowReturn lf_src_apply_seek (LightforceSrc *self);
+/* With the object lock: from now on the pictures are others than those of a video that has all along
+ * what it has now. What comes at its time is part of the video and does not count. */
+void lf_src_note_change (LightforceSrc *self);
+/* The same, where a property made that of settings which were `before`. */
+void lf_src_note_settings (LightforceSrc *self, const LfSrcSettings *before);
 
 /* negotiation.c: which video, in which memory. Sets the methods for it. */
 void lf_src_negotiation_class_init (GstBaseSrcClass *klass);

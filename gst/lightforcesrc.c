@@ -28,7 +28,8 @@
  * picture is not made in time; a QOS message tells of each picture that is shown again or left out,
  * and one warning of each time that the generator falls behind. When it is not set, frames come as
  * fast as they are made and taken, and the video can be sought: it is made again from its seed up
- * to the place in question.
+ * to the place in question, with the prompt and the settings that it has by then; those that have a
+ * time come at theirs.
  *
  * The signal #LightforceSrc::restart begins a new video from #LightforceSrc:seed, also while it
  * plays; timestamps go on, and prompts with a time come at theirs.
@@ -209,14 +210,21 @@ worker_snapshot (guint restarts, guint64 picture, LfSrcSettings *settings, gpoin
   LfPromptScript *script;
   g_autoptr (GError) error = NULL;
 
+  GST_OBJECT_LOCK (self);
+  self->syncing = g_thread_self ();
+  GST_OBJECT_UNLOCK (self);
   /* Controlled properties have the value of the chunk's first frame. */
   gst_object_sync_values (GST_OBJECT (self), time);
   script = lf_prompts_read_again (self->prompts, &error);
   if (error)
     lf_src_post_warning (GST_ELEMENT (self), error);
   GST_OBJECT_LOCK (self);
-  if (script)
+  self->syncing = NULL;
+  if (script) {
     lf_prompts_replace (self->prompts, script);
+    lf_src_note_change (self);
+  }
+  self->begun = time;
   lf_src_settings_copy (settings, &self->settings);
   lf_prompts_choose (self->prompts, time, live, settings);
   GST_OBJECT_UNLOCK (self);
@@ -406,6 +414,8 @@ lf_src_start (GstBaseSrc *bsrc)
   self->timeline = (LfTimeline){0};
   self->next_frame = self->next_picture = self->shift = self->chunk = 0;
   self->restarts = 0;
+  self->begun = GST_CLOCK_TIME_NONE;
+  self->mixed = FALSE;
   self->counts = (LfSrcCounts){0};
   self->worker = lf_src_worker_new (&settings, &worker_funcs, self);
   GST_OBJECT_UNLOCK (self);
@@ -500,7 +510,7 @@ lf_src_set_property (GObject *object, guint id, const GValue *value, GParamSpec 
 {
   LightforceSrc *self = LF_SRC (object);
   gboolean known, new_rate;
-  gint fps_n, fps_d;
+  LfSrcSettings before; /* but for its strings */
 
   if (id == prop_is_live) {
     gst_base_src_set_live (GST_BASE_SRC (self), g_value_get_boolean (value));
@@ -511,10 +521,10 @@ lf_src_set_property (GObject *object, guint id, const GValue *value, GParamSpec 
     return;
   }
   GST_OBJECT_LOCK (self);
-  fps_n = self->settings.fps_n;
-  fps_d = self->settings.fps_d;
+  before = self->settings;
   known = lf_src_settings_set (&self->settings, id, value);
-  new_rate = fps_n != self->settings.fps_n || fps_d != self->settings.fps_d;
+  new_rate = before.fps_n != self->settings.fps_n || before.fps_d != self->settings.fps_d;
+  lf_src_note_settings (self, &before);
   GST_OBJECT_UNLOCK (self);
   if (new_rate)
     gst_pad_mark_reconfigure (GST_BASE_SRC_PAD (self));

@@ -110,8 +110,10 @@ lf_src_set_caps (GstBaseSrc *bsrc, GstCaps *caps)
 
   GST_OBJECT_LOCK (self);
   rate_changed = info.fps_n != self->timeline.fps_n || info.fps_d != self->timeline.fps_d;
-  if (rate_changed)
+  if (rate_changed) {
     lf_timeline_set_rate (&self->timeline, self->next_frame, info.fps_n, info.fps_d);
+    lf_src_note_change (self); /* what has a time comes with other pictures */
+  }
   self->width = info.width;
   self->height = info.height;
   if (bsrc->num_buffers >= 0)

@@ -60,10 +60,15 @@ show_sooner (LightforceSrc *self, const char *text, guint64 picture)
 void
 lf_src_set_prompt (LightforceSrc *self, const char *text, gint mode)
 {
+  if (text == NULL)
+    text = "";
   GST_OBJECT_LOCK (self);
-  show_sooner (self, text ? text : "", 0);
+  show_sooner (self, text, 0);
+  if (!g_str_equal (self->settings.prompt, text)
+      || !g_str_equal (lf_prompts_peek (self->prompts, &self->settings), text))
+    lf_src_note_change (self);
   g_free (self->settings.prompt);
-  self->settings.prompt = g_strdup (text ? text : "");
+  self->settings.prompt = g_strdup (text);
   lf_prompts_set (self->prompts, mode);
   GST_OBJECT_UNLOCK (self);
 }
@@ -98,6 +103,8 @@ add_prompt (LightforceSrc *self, const LfPromptEvent *event)
     position = event->time;
   if (self->worker && self->timeline.fps_n > 0 && lf_prompts_is_latest (self->prompts, position))
     show_sooner (self, event->text, find_picture (self, position, now));
+  if (GST_CLOCK_TIME_IS_VALID (self->begun) && position <= self->begun)
+    lf_src_note_change (self); /* too late for chunks that would have had it */
   lf_prompts_add (self->prompts, position, event->text, event->mode);
   GST_OBJECT_UNLOCK (self);
   GST_DEBUG_OBJECT (self, "from %" GST_TIME_FORMAT ": %s", GST_TIME_ARGS (position), event->text);

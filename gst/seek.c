@@ -81,6 +81,28 @@ lf_src_do_seek (GstBaseSrc *bsrc, GstSegment *segment)
   return TRUE;
 }
 
+void
+lf_src_note_change (LightforceSrc *self)
+{
+  if (GST_CLOCK_TIME_IS_VALID (self->begun))
+    self->mixed = TRUE;
+}
+
+void
+lf_src_note_settings (LightforceSrc *self, const LfSrcSettings *before)
+{
+  const LfSrcSettings *now = &self->settings;
+
+  /* The value of a controlled property comes at its time. */
+  if (self->syncing == g_thread_self ())
+    return;
+  if (now->attention != before->attention || now->sparsity != before->sparsity
+      || now->sparsity_base != before->sparsity_base || now->keep_frames != before->keep_frames
+      || now->keep_sink != before->keep_sink || now->keep_near != before->keep_near
+      || now->prompt_switch != before->prompt_switch)
+    lf_src_note_change (self);
+}
+
 GstFlowReturn
 lf_src_apply_seek (LightforceSrc *self)
 {
@@ -101,22 +123,24 @@ lf_src_apply_seek (LightforceSrc *self)
     /* This buffer is counted already. */
     bsrc->num_buffers_left = bsrc->num_buffers - (gint) frame - 1;
   }
-  /* Going on is enough for a later picture of a video that has not been restarted. */
-  again = frame < self->next_picture || self->shift != 0
+  GST_OBJECT_LOCK (self);
+  /* Going on is enough for a later picture of a video that would be the same from its beginning. */
+  again = frame < self->next_picture || self->shift != 0 || self->mixed
           || lf_src_worker_get_restarts (self->worker) != self->restarts;
+  if (again) {
+    lf_prompts_rewind (self->prompts);
+    self->restarts = lf_src_worker_restart (self->worker, NULL);
+    self->begun = GST_CLOCK_TIME_NONE;
+    self->mixed = FALSE;
+  }
+  self->next_frame = self->next_picture = frame;
+  self->shift = 0;
+  GST_OBJECT_UNLOCK (self);
   if (again) {
     GST_DEBUG_OBJECT (self, "begin again for frame %" G_GUINT64_FORMAT, frame);
     g_clear_pointer (&self->item, lf_frame_item_free);
     lf_provenance_reset (&self->provenance);
   }
-  GST_OBJECT_LOCK (self);
-  if (again) {
-    lf_prompts_rewind (self->prompts);
-    self->restarts = lf_src_worker_restart (self->worker, NULL);
-  }
-  self->next_frame = self->next_picture = frame;
-  self->shift = 0;
-  GST_OBJECT_UNLOCK (self);
   return GST_FLOW_OK;
 }
 
