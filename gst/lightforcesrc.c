@@ -29,7 +29,8 @@
  * and one warning of each time that the generator falls behind. When it is not set, frames come as
  * fast as they are made and taken, and the video can be sought: it is made again from its seed up
  * to the place in question, with the prompt and the settings that it has by then; those that have a
- * time come at theirs.
+ * time come at theirs. A seek has the rate 1 and may have a stop; segment seeks let a part of the
+ * video loop. One that does not flush waits for the frame that is being made.
  *
  * The signal #LightforceSrc::restart begins a new video from #LightforceSrc:seed, also while it
  * plays; timestamps go on, and prompts with a time come at theirs.
@@ -242,10 +243,9 @@ static const LfSrcWorkerFuncs worker_funcs = {worker_load, worker_snapshot, work
 /* ---------------------------------------------------------------------- frames */
 
 static GstFlowReturn
-lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
+next_frame (LightforceSrc *self, GstBuffer **buffer)
 {
-  LightforceSrc *self = LF_SRC (psrc);
-  GstBaseSrc *bsrc = GST_BASE_SRC (psrc);
+  GstBaseSrc *bsrc = GST_BASE_SRC (self);
   GstFlowReturn ret = GST_FLOW_OK;
   gboolean repeat = FALSE;
 
@@ -263,9 +263,25 @@ lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
                                       : lf_src_find_chunk (self, TRUE);
   if (ret == GST_FLOW_OK)
     ret = lf_src_make_frame (self, repeat, buffer);
+  return ret;
+}
+
+static GstFlowReturn
+lf_src_create (GstPushSrc *psrc, GstBuffer **buffer)
+{
+  LightforceSrc *self = LF_SRC (psrc);
+  GstBaseSrc *bsrc = GST_BASE_SRC (psrc);
+  GstFlowReturn ret = next_frame (self, buffer);
+
   /* The base class counts a buffer before it is made. */
   if (ret == GST_FLOW_FLUSHING && bsrc->num_buffers_left >= 0)
     bsrc->num_buffers_left++;
+  /* That is the end of all, and not of a segment with another one to follow. */
+  if (self->failed) {
+    GST_OBJECT_LOCK (self);
+    bsrc->segment.flags &= ~GST_SEGMENT_FLAG_SEGMENT;
+    GST_OBJECT_UNLOCK (self);
+  }
   return ret;
 }
 

@@ -1,4 +1,4 @@
-/* lightforce: framerate, restarts, seeks and what is told of them
+/* lightforce: framerate, restarts and what is told of them
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
@@ -246,141 +246,6 @@ GST_START_TEST (test_restart_in_any_state)
 }
 GST_END_TEST;
 
-/* ----------------------------------------------------------------------------- seeks */
-
-/* A seek after a restart leads into the new video, from its first picture. */
-GST_START_TEST (test_seek_after_restart)
-{
-  Rig *rig = rig_new ("seed=1 num-buffers=40", "video/x-raw,format=RGBx");
-  guint i;
-
-  rig_run_to_eos (rig);
-  g_object_set (rig->src, "seed", G_GUINT64_CONSTANT (2), NULL);
-  g_signal_emit_by_name (rig->src, "restart");
-  rig_forget_frames (rig);
-  fail_unless (gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME,
-      GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_ACCURATE, 11 * GST_SECOND / 16));
-  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
-  fail_unless_equals_int (rig_count (rig), 29);
-  for (i = 0; i < 29; i++)
-    fail_unless_equals_int (
-        (gint) rig_first_pixel (rig_frame (rig, i)), (gint) standin_pixel (2, "", 11 + i, 0, 0));
-  rig_free (rig);
-}
-GST_END_TEST;
-
-static GstPadProbeReturn
-keep_segment (GstPad *pad, GstPadProbeInfo *probe, gpointer user_data)
-{
-  GstEvent *event = GST_PAD_PROBE_INFO_EVENT (probe);
-
-  if (GST_EVENT_TYPE (event) == GST_EVENT_SEGMENT)
-    gst_event_copy_segment (event, user_data);
-  return GST_PAD_PROBE_OK;
-}
-
-/* Whatever is sought, the same pictures as in one go, and a segment that fits. */
-GST_START_TEST (test_seek_checksum)
-{
-  const GstSeekFlags kind = __i__ % 2 ? GST_SEEK_FLAG_ACCURATE : GST_SEEK_FLAG_KEY_UNIT;
-  const guint target = __i__ / 2 ? 26 : 4;
-  const GstClockTime time = target * (GST_SECOND / 16) + 20 * GST_MSECOND;
-  Rig *rig = rig_new ("seed=9 num-buffers=45", NULL);
-  g_autoptr (GstPad) pad = gst_element_get_static_pad (rig->src, "src");
-  g_autofree char *whole = NULL, *sum = NULL;
-  GstSegment segment;
-  gint64 position;
-
-  gst_pad_add_probe (pad, GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM, keep_segment, &segment, NULL);
-  rig_run_to_eos (rig);
-  whole = rig_checksum_from (rig, target);
-  rig_forget_frames (rig);
-  fail_unless (gst_element_seek_simple (
-      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | kind, (gint64) time));
-  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
-  fail_unless_equals_int (rig_count (rig), 45 - target);
-  sum = rig_checksum (rig);
-  fail_unless_equals_string (sum, whole);
-  fail_unless_equals_uint64 (
-      segment.start, kind == GST_SEEK_FLAG_ACCURATE ? time : target * (GST_SECOND / 16));
-  fail_unless_equals_uint64 (segment.time, segment.start);
-  fail_unless_equals_uint64 (segment.base, 0);
-  fail_unless_equals_uint64 (segment.stop, GST_CLOCK_TIME_NONE);
-  fail_unless_equals_uint64 (segment.duration, 45 * (GST_SECOND / 16));
-  fail_unless_equals_float (segment.rate, 1);
-  fail_unless (gst_element_query_position (rig->pipeline, GST_FORMAT_TIME, &position));
-  /* Nothing was in the way of a second go. */
-  rig_reach_state (rig, GST_STATE_READY);
-  rig_forget_frames (rig);
-  rig_run_to_eos (rig);
-  fail_unless_equals_int (rig_count (rig), 45);
-  rig_free (rig);
-}
-GST_END_TEST;
-
-GST_START_TEST (test_seek_past_the_end)
-{
-  Rig *rig = rig_new ("num-buffers=20", NULL);
-
-  rig_run_to_eos (rig);
-  rig_forget_frames (rig);
-  fail_unless (gst_element_seek_simple (
-      rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SECOND * 9));
-  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
-  fail_unless_equals_int (rig_count (rig), 0);
-  fail_unless (gst_element_seek_simple (rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0));
-  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
-  fail_unless_equals_int (rig_count (rig), 20);
-  rig_free (rig);
-}
-GST_END_TEST;
-
-/* What is not done is refused, and the video goes on. */
-GST_START_TEST (test_seek_refused)
-{
-  static const struct
-  {
-    const char *properties;
-    gdouble rate;
-    GstFormat format;
-    GstSeekFlags flags;
-    GstSeekType start_type, stop_type;
-    gint64 stop;
-  } cases[] = {
-      {"", 2, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
-      {"", -1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_SET, 1},
-      {"", 1, GST_FORMAT_BYTES, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
-      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_NONE, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
-      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_SEGMENT, GST_SEEK_TYPE_SET,
-          GST_SEEK_TYPE_NONE, -1},
-      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH | GST_SEEK_FLAG_TRICKMODE, GST_SEEK_TYPE_SET,
-          GST_SEEK_TYPE_NONE, -1},
-      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_SET, GST_SEEK_TYPE_SET,
-          GST_SECOND},
-      {"", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, GST_SEEK_TYPE_END, GST_SEEK_TYPE_NONE, -1},
-      {"is-live=true late-policy=resync", 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
-          GST_SEEK_TYPE_SET, GST_SEEK_TYPE_NONE, -1},
-  };
-  g_autofree char *line =
-      g_strdup_printf ("num-buffers=30 framerate=500/1 %s", cases[__i__].properties);
-  Rig *rig = rig_new (line, NULL);
-  guint i;
-
-  STANDIN_SET (hold_chunk, 2);
-  rig_set_state (rig, GST_STATE_PLAYING);
-  if (cases[__i__].properties[0] == 0)
-    rig_wait_frames (rig, 21);
-  fail_if (gst_element_seek (rig->src, cases[__i__].rate, cases[__i__].format, cases[__i__].flags,
-      cases[__i__].start_type, 0, cases[__i__].stop_type, cases[__i__].stop));
-  STANDIN_SET (hold_chunk, -1);
-  gst_message_unref (rig_wait (rig, GST_MESSAGE_EOS));
-  fail_unless_equals_int (rig_count (rig), 30);
-  for (i = 0; i < 30; i++)
-    fail_unless_equals_uint64 (GST_BUFFER_OFFSET (rig_frame (rig, i)), i);
-  rig_free (rig);
-}
-GST_END_TEST;
-
 /* ------------------------------------------------------------------------ descriptions */
 
 /* What each number counts, and what values mean that are none of it. */
@@ -491,10 +356,6 @@ add (Suite *suite)
   tcase_add_loop_test (tc, test_restart, 0, 3);
   tcase_add_loop_test (tc, test_restart_while_live, 0, 3);
   tcase_add_loop_test (tc, test_restart_in_any_state, 0, 2);
-  tcase_add_test (tc, test_seek_after_restart);
-  tcase_add_loop_test (tc, test_seek_checksum, 0, 4);
-  tcase_add_test (tc, test_seek_past_the_end);
-  tcase_add_loop_test (tc, test_seek_refused, 0, 9);
   tcase_add_test (tc, test_descriptions);
   tcase_add_test (tc, test_interface);
 }
