@@ -20,7 +20,7 @@ cycles (void)
 typedef struct
 {
   GstElement *src;
-  guint kind;
+  guint number;
   gint stop;
 } Disturber;
 
@@ -34,6 +34,38 @@ set_something (GstElement *src, guint i)
   gst_util_set_object_arg (G_OBJECT (src), "late-policy", policies[i % 3]);
   if (i % 8 == 0)
     g_object_set (src, "framerate", 400 + (gint) (i % 5) * 100, 1, NULL);
+}
+
+/* How prompts enter, and what attention sees. */
+static void
+set_ways (GstElement *src, guint i)
+{
+  static const char *const switches[] = {"cut", "recache", "blend"};
+  static const char *const attentions[] = {"auto", "sparse", "dense"};
+
+  gst_util_set_object_arg (G_OBJECT (src), "prompt-switch", switches[i % 3]);
+  gst_util_set_object_arg (G_OBJECT (src), "attention", attentions[i / 3 % 3]);
+  g_object_set (src, "flush-on-prompt", i % 4 == 1, "prompt-in-tags", i % 2, "keep-frames",
+      4 + (gint) (i % 3), "probe-layer", (gint) (i % 3) - 1, NULL);
+}
+
+/* With a time or without, to the element or to its pad, and some that are wrong. */
+static void
+send_prompt (GstElement *src, guint i)
+{
+  static const char *const modes[] = {"cut", "recache", "blend", "blink"};
+  g_autofree char *prompt = g_strdup_printf ("event %u", i % 50);
+  GstStructure *s = gst_structure_new ("lightforce-prompt", "prompt", G_TYPE_STRING, prompt, NULL);
+  GstEvent *event = gst_event_new_custom (GST_EVENT_CUSTOM_UPSTREAM, s);
+
+  if (i % 3)
+    gst_structure_set (s, "time", G_TYPE_UINT64, (guint64) (i % 20) * 5 * GST_MSECOND, NULL);
+  if (i % 2)
+    gst_structure_set (s, "mode", G_TYPE_STRING, modes[i % 30 == 1 ? 3 : i % 3], NULL);
+  if (i % 4 < 2)
+    gst_element_send_event (src, event);
+  else
+    gst_pad_send_event (GST_PAD (src->srcpads->data), event);
 }
 
 static void
@@ -71,22 +103,24 @@ negotiate_something (GstElement *src, guint i)
     gst_pad_mark_reconfigure (pad);
 }
 
+/* Each thread does all of it, and each in another order. */
 static gpointer
 disturb (gpointer data)
 {
-  static void (*const kinds[]) (GstElement *, guint) = {
-      set_something, begin_again, ask_something, negotiate_something};
+  static void (*const kinds[]) (GstElement *, guint) = {set_something, set_ways, send_prompt,
+      begin_again, set_something, ask_something, negotiate_something};
+  const guint n = G_N_ELEMENTS (kinds);
   Disturber *d = data;
   guint i;
 
   for (i = 0; !g_atomic_int_get (&d->stop); i++) {
-    kinds[d->kind](d->src, i);
+    kinds[(i * (d->number + 1)) % n](d->src, i / n + 10 * d->number);
     g_usleep (500);
   }
   return NULL;
 }
 
-/* Four threads use the element while its state changes, 200 times. */
+/* Four threads change and ask the element while its state changes, 200 times. */
 GST_START_TEST (test_threads)
 {
   static const GstState between[] = {GST_STATE_PAUSED, GST_STATE_READY, GST_STATE_NULL};
@@ -117,8 +151,10 @@ GST_START_TEST (test_threads)
       g_usleep ((i % 5) * 1000);
     }
     if (i % 4 == 1)
-      gst_element_seek_simple (
-          rig->pipeline, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, (gint64) (i % 3) * 30 * GST_MSECOND);
+      gst_element_seek (rig->pipeline, 1, GST_FORMAT_TIME,
+          GST_SEEK_FLAG_FLUSH | (i % 8 == 1 ? GST_SEEK_FLAG_SEGMENT : 0), GST_SEEK_TYPE_SET,
+          (gint64) (i % 3) * 30 * GST_MSECOND, GST_SEEK_TYPE_SET,
+          i % 12 == 1 ? 100 * GST_MSECOND : -1);
     rig_set_state (rig, between[i % 3]);
     rig_forget_frames (rig);
   }
