@@ -4,8 +4,8 @@
  *
  * LF_TEST_CYCLES is the number of starts and stops, 1000 where it is not set.
  */
-#include <malloc.h>
 #include "tests/element/rig.h"
+#include "tests/process.h"
 
 static guint
 cycles (void)
@@ -169,29 +169,6 @@ GST_END_TEST;
 
 /* ----------------------------------------------------------------- starts and stops */
 
-static guint
-open_files (void)
-{
-  GDir *dir = g_dir_open ("/proc/self/fd", 0, NULL);
-  guint count = 0;
-
-  while (g_dir_read_name (dir))
-    count++;
-  g_dir_close (dir);
-  return count;
-}
-
-static gsize
-resident_pages (void)
-{
-  g_autofree char *text = NULL;
-  gulong all = 0, resident = 0;
-
-  fail_unless (g_file_get_contents ("/proc/self/statm", &text, NULL, NULL));
-  fail_unless (sscanf (text, "%lu %lu", &all, &resident) == 2);
-  return resident;
-}
-
 static Rig *
 new_rig (guint i)
 {
@@ -202,7 +179,7 @@ new_rig (guint i)
 GST_START_TEST (test_start_and_stop)
 {
   const guint count = cycles (), warm = count / 5;
-  gsize bytes = 0, pages = 0;
+  gsize bytes = 0, resident = 0;
   guint files = 0, i;
   Rig *rig = new_rig (0);
 
@@ -217,20 +194,21 @@ GST_START_TEST (test_start_and_stop)
     rig_set_state (rig, i % 5 == 0 ? GST_STATE_READY : GST_STATE_NULL);
     rig_forget_frames (rig);
     if (i == warm) {
-      bytes = mallinfo2 ().uordblks;
-      pages = resident_pages ();
-      files = open_files ();
+      bytes = process_allocated ();
+      resident = process_resident ();
+      files = process_open_files ();
     }
   }
   rig_set_state (rig, GST_STATE_NULL);
-  fail_unless_equals_int (open_files (), files);
+  fail_unless_equals_int (process_open_files (), files);
   /* Less than a frame of this test, let alone a chunk, for every tenth cycle. A sanitizer has an
    * allocator of its own, which keeps what was freed. */
-  fail_unless (mallinfo2 ().uordblks < bytes + 512 * 1024,
-      "%" G_GSIZE_FORMAT " bytes, were %" G_GSIZE_FORMAT, mallinfo2 ().uordblks, bytes);
+  fail_unless (process_allocated () < bytes + 512 * 1024,
+      "%" G_GSIZE_FORMAT " bytes allocated, were %" G_GSIZE_FORMAT, process_allocated (), bytes);
   if (bytes > 0 && g_getenv ("LF_TEST_CYCLES") == NULL)
-    fail_unless (resident_pages () < pages + 2048,
-        "%" G_GSIZE_FORMAT " pages, were %" G_GSIZE_FORMAT, resident_pages (), pages);
+    fail_unless (process_resident () < resident + 8 * 1024 * 1024,
+        "%" G_GSIZE_FORMAT " bytes in memory, were %" G_GSIZE_FORMAT, process_resident (),
+        resident);
   rig_free (rig);
 }
 GST_END_TEST;

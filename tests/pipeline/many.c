@@ -2,10 +2,10 @@
  *
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
-#include <malloc.h>
 #include <gst/check/gstcheck.h>
 
 #include "core/lightforce.h"
+#include "tests/process.h"
 
 #define WAIT (60 * G_TIME_SPAN_SECOND)
 
@@ -199,15 +199,6 @@ check_frames (GPtrArray *sums, guint begin, guint video)
 
 /* --------------------------------------------------------------------------- the tests */
 
-/* Bytes that malloc has handed out. */
-static gsize
-allocated (void)
-{
-  struct mallinfo2 info = mallinfo2 ();
-
-  return info.uordblks + info.hblkhd;
-}
-
 static void
 note_progress (const char *stage, double fraction, gpointer user_data)
 {
@@ -234,7 +225,7 @@ GST_START_TEST (test_shared_weights)
 {
   Source *sources[SOURCES];
   guint loading = 0, progress, i;
-  gsize before = allocated (), used;
+  gsize before = process_allocated (), used;
   guint64 weights, streams = 0;
   LfModel *model;
 
@@ -244,7 +235,7 @@ GST_START_TEST (test_shared_weights)
   }
   for (i = 0; i < SOURCES; i++)
     source_wait_end (sources[i]);
-  used = allocated () - before;
+  used = process_allocated () - before;
   for (i = 0; i < SOURCES; i++) {
     loading += sources[i]->progress > 0;
     streams += source_stat (sources[i], "state-bytes") + source_stat (sources[i], "scratch-bytes");
