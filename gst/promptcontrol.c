@@ -93,14 +93,16 @@ static void
 add_prompt (LightforceSrc *self, const LfPromptEvent *event)
 {
   const GstSegment *segment = &GST_BASE_SRC (self)->segment;
-  guint64 position = GST_CLOCK_TIME_NONE;
+  guint64 position;
   GstClockTime now = live_time (self);
 
   GST_OBJECT_LOCK (self);
-  if (segment->format == GST_FORMAT_TIME)
-    position = gst_segment_position_from_running_time (segment, GST_FORMAT_TIME, event->time);
-  if (position == GST_CLOCK_TIME_NONE)
+  if (segment->format != GST_FORMAT_TIME)
     position = event->time;
+  else if (gst_segment_position_from_running_time_full (
+               segment, GST_FORMAT_TIME, event->time, &position)
+           <= 0)
+    position = 0; /* before the video */
   if (self->worker && self->timeline.fps_n > 0 && lf_prompts_is_latest (self->prompts, position))
     show_sooner (self, event->text, find_picture (self, position, now));
   if (GST_CLOCK_TIME_IS_VALID (self->begun) && position <= self->begun)

@@ -330,6 +330,33 @@ GST_START_TEST (test_changes_and_seeks)
 }
 GST_END_TEST;
 
+/* A prompt whose time is behind the segment at hand waits for it. */
+GST_START_TEST (test_prompt_behind_segment)
+{
+  Rig *rig = rig_new ("prompt=one num-buffers=66", RGBX);
+  const gint64 start = 2 * GST_SECOND, stop = start + GST_SECOND / 2;
+  guint i;
+
+  STANDIN_SET (hold_chunk, 1);
+  rig_reach_state (rig, GST_STATE_PAUSED);
+  fail_unless (gst_element_seek (rig->pipeline, 1, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH,
+      GST_SEEK_TYPE_SET, start, GST_SEEK_TYPE_SET, stop));
+  send_prompt (rig, "later", GST_SECOND);
+  rig_set_state (rig, GST_STATE_PLAYING);
+  rig_finish (rig);
+  fail_unless_equals_int (rig_count (rig), 8);
+  for (i = 0; i < 8; i++)
+    check_picture (rig, i, "one", 32 + i);
+  seek_to_frame (rig, 40);
+  rig_wait_end (rig);
+  fail_unless_equals_int (rig_count (rig), 26);
+  for (i = 0; i < 26; i++)
+    check_picture (rig, i, i + 40 < 57 ? "one" : "later", 40 + i);
+  fail_unless_equals_int (restarts (), 0);
+  rig_free (rig);
+}
+GST_END_TEST;
+
 /* What the pictures were made with is told as before. */
 GST_START_TEST (test_sparsity_and_seek)
 {
@@ -432,6 +459,7 @@ add (Suite *suite)
   tcase_add_test (tc, test_flush_while_decoding);
   tcase_add_test (tc, test_flush_and_seek);
   tcase_add_loop_test (tc, test_changes_and_seeks, 0, 14);
+  tcase_add_test (tc, test_prompt_behind_segment);
   tcase_add_test (tc, test_sparsity_and_seek);
   tcase_add_loop_test (tc, test_times_and_seek, 0, 3);
   tcase_add_test (tc, test_prompt_before_first_chunk);
