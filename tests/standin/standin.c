@@ -577,6 +577,7 @@ lf_stream_set_prompt (
   g_mutex_lock (&mutex);
   fail = standin.fail_prompt;
   record.prompts++;
+  record.entered = record.prompt_switch;
   g_mutex_unlock (&mutex);
   if (fail) {
     g_set_error (error, LF_ERROR, LF_ERROR_SETTINGS, "no prompt \"%s\": the test says so", prompt);

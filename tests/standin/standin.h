@@ -63,6 +63,7 @@ typedef struct
   LfStreamConfig config; /* without the prompt; format, matrix and on_device as they are now */
   LfSparse sparse;
   LfPromptSwitch prompt_switch;
+  LfPromptSwitch entered; /* how the latest prompt did that came after the start */
   guint loads, opens, chunks, settles, restarts, prompts, cancels, formats;
   guint failures; /* of chunks */
 } StandinLog;
