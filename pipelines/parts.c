@@ -129,6 +129,35 @@ lf_source_load_model (GstElement *source, GCancellable *cancellable, GError **er
   return lf_model_load (path, &options, cancellable, NULL, NULL, error);
 }
 
+typedef struct
+{
+  void (*func) (gpointer data);
+  gpointer data;
+  gint done; /* atomic */
+} Run;
+
+static gpointer
+run (gpointer data)
+{
+  Run *r = data;
+
+  r->func (r->data);
+  g_atomic_int_set (&r->done, TRUE);
+  g_main_context_wakeup (NULL);
+  return NULL;
+}
+
+void
+lf_run_in_thread (void (*func) (gpointer data), gpointer data)
+{
+  Run r = {func, data, FALSE};
+  GThread *thread = g_thread_new ("run", run, &r);
+
+  while (!g_atomic_int_get (&r.done))
+    g_main_context_iteration (NULL, TRUE);
+  g_thread_join (thread);
+}
+
 const char *
 lf_prompt_problem (const char *prompt)
 {

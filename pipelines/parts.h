@@ -35,6 +35,10 @@ GstElement *lf_source_new (const GPtrArray *properties);
 /* The model that `source` is going to ask for, so that it finds it loaded. */
 LfModel *lf_source_load_model (GstElement *source, GCancellable *cancellable, GError **error);
 
+/* Calls `func` in a thread of its own and returns when it has, while the main context goes on: what
+ * takes long does not keep signals from being heard. To be called in the main thread. */
+void lf_run_in_thread (void (*func) (gpointer data), gpointer data);
+
 /* What is wrong with a prompt that came from somebody, UTF-8; NULL: nothing. */
 const char *lf_prompt_problem (const char *prompt);
 

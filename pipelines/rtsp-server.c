@@ -216,16 +216,15 @@ announce (const LfRtspConfig *config, guint port)
   fflush (stdout);
 }
 
-/* Loads all models, in a thread of its own, so that signals end it. */
 typedef struct
 {
   App *app;
   const LfRtspConfig *config;
   GError *error;
-  gboolean done;
 } Loading;
 
-static gpointer
+/* All models, and what is to be warm. */
+static void
 load (gpointer data)
 {
   Loading *loading = data;
@@ -248,20 +247,14 @@ load (gpointer data)
       g_set_error (&loading->error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
           "[mount %s] warm: the video does not begin", mount->path);
   }
-  g_atomic_int_set (&loading->done, TRUE);
-  g_main_context_wakeup (NULL);
-  return NULL;
 }
 
 static gboolean
 load_channels (App *app, const LfRtspConfig *config, GError **error)
 {
-  Loading loading = {app, config, NULL, FALSE};
-  GThread *thread = g_thread_new ("load", load, &loading);
+  Loading loading = {app, config, NULL};
 
-  while (!g_atomic_int_get (&loading.done))
-    g_main_context_iteration (NULL, TRUE);
-  g_thread_join (thread);
+  lf_run_in_thread (load, &loading);
   if (loading.error)
     g_propagate_error (error, loading.error);
   return loading.error == NULL;

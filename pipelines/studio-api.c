@@ -313,36 +313,28 @@ tick (gpointer data)
 
 /* -------------------------------------------------------------------------- life */
 
-/* The model is loaded in a thread of its own, so that signals end it. */
 typedef struct
 {
   GstElement *source;
   GCancellable *cancellable;
   LfModel *model;
   GError *error;
-  gint done; /* atomic */
 } Loading;
 
-static gpointer
+static void
 load (gpointer data)
 {
   Loading *loading = data;
 
   loading->model = lf_source_load_model (loading->source, loading->cancellable, &loading->error);
-  g_atomic_int_set (&loading->done, TRUE);
-  g_main_context_wakeup (NULL);
-  return NULL;
 }
 
 static LfModel *
 load_model (GstElement *source, GCancellable *cancellable, GError **error)
 {
-  Loading loading = {source, cancellable, NULL, NULL, FALSE};
-  GThread *thread = g_thread_new ("load", load, &loading);
+  Loading loading = {source, cancellable, NULL, NULL};
 
-  while (!g_atomic_int_get (&loading.done))
-    g_main_context_iteration (NULL, TRUE);
-  g_thread_join (thread);
+  lf_run_in_thread (load, &loading);
   if (loading.error)
     g_propagate_error (error, loading.error);
   return loading.model;
