@@ -15,13 +15,19 @@
 #define REFRESH_US (G_USEC_PER_SEC / 2)
 /* A warning that comes with each packet, as where one cannot be sent, is told this often. */
 #define WARNING_US (10 * G_USEC_PER_SEC)
+/* Between two looks at the cancellable. */
+#define LOOK (100 * GST_MSECOND)
+/* What the source tells of the first thing that it sends. */
+#define FIRST_PICTURE "lightforce-first-picture"
+#define NO_PICTURE "lightforce-no-picture"
 
 struct _LfRtspChannel
 {
   GstRTSPMediaFactory parent;
 
   const LfRtspMount *mount;
-  LfModel *model; /* keeps it in memory */
+  LfModel *model;            /* keeps it in memory */
+  GCancellable *cancellable; /* of the wait for a first picture */
   LfRtspChannelEnded ended;
   gpointer user_data;
 
@@ -51,6 +57,8 @@ struct _LfRtspMedia
 {
   GstRTSPMedia parent;
   GWeakRef channel; /* which keeps the media */
+  GstPad *pad;      /* of the source, */
+  gulong first;     /* and the probe there that keeps the first picture */
 };
 
 G_DEFINE_FINAL_TYPE (LfRtspMedia, lf_rtsp_media, GST_TYPE_RTSP_MEDIA)
@@ -103,15 +111,13 @@ tell_prompt (LfRtspChannel *channel, GstMessage *message)
   g_printerr ("%s: from frame %" G_GUINT64_FORMAT " on: %s\n", channel->mount->path, frame, prompt);
 }
 
-/* In the thread of the media. */
-static gboolean
-lf_rtsp_media_handle_message (GstRTSPMedia *media, GstMessage *message)
+static void
+tell_message (LfRtspChannel *channel, GstMessage *message)
 {
-  g_autoptr (LfRtspChannel) channel = g_weak_ref_get (&LF_RTSP_MEDIA (media)->channel);
   g_autoptr (GError) error = NULL;
   g_autofree char *debug = NULL;
 
-  switch (channel ? GST_MESSAGE_TYPE (message) : GST_MESSAGE_UNKNOWN) {
+  switch (GST_MESSAGE_TYPE (message)) {
     case GST_MESSAGE_ELEMENT:
       tell_prompt (channel, message);
       break;
@@ -122,12 +128,60 @@ lf_rtsp_media_handle_message (GstRTSPMedia *media, GstMessage *message)
     case GST_MESSAGE_ERROR:
       gst_message_parse_error (message, &error, &debug);
       tell (channel, "error", error, debug);
-      if (channel->ended)
-        channel->ended (channel, media, channel->user_data);
       break;
     default:
       break;
   }
+}
+
+/* In the thread of the source. */
+static GstPadProbeReturn
+keep_first (GstPad *pad, GstPadProbeInfo *info, gpointer source)
+{
+  gboolean picture = (info->type & GST_PAD_PROBE_TYPE_BUFFER) != 0;
+
+  if (!picture && GST_EVENT_TYPE (GST_PAD_PROBE_INFO_EVENT (info)) != GST_EVENT_EOS)
+    return GST_PAD_PROBE_PASS;
+  gst_element_post_message (
+      source, gst_message_new_application (GST_OBJECT (source),
+                  gst_structure_new_empty (picture ? FIRST_PICTURE : NO_PICTURE)));
+  return GST_PAD_PROBE_OK;
+}
+
+static void
+release_first (LfRtspMedia *self)
+{
+  if (self->first)
+    gst_pad_remove_probe (self->pad, self->first);
+  self->first = 0;
+  gst_clear_object (&self->pad);
+}
+
+static gboolean
+is_playing (GstMessage *message)
+{
+  GstState state;
+
+  if (GST_MESSAGE_TYPE (message) != GST_MESSAGE_STATE_CHANGED
+      || !GST_IS_PIPELINE (GST_MESSAGE_SRC (message)))
+    return FALSE;
+  gst_message_parse_state_changed (message, NULL, &state, NULL);
+  return state == GST_STATE_PLAYING;
+}
+
+/* In the thread of the media. */
+static gboolean
+lf_rtsp_media_handle_message (GstRTSPMedia *media, GstMessage *message)
+{
+  g_autoptr (LfRtspChannel) channel = g_weak_ref_get (&LF_RTSP_MEDIA (media)->channel);
+
+  if (channel)
+    tell_message (channel, message);
+  if (channel && channel->ended && GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR)
+    channel->ended (channel, media, channel->user_data);
+  /* Now the library has put its part in place, and waits for the picture. */
+  if (is_playing (message))
+    release_first (LF_RTSP_MEDIA (media));
   return GST_RTSP_MEDIA_CLASS (lf_rtsp_media_parent_class)->handle_message (media, message);
 }
 
@@ -135,6 +189,7 @@ static void
 lf_rtsp_media_finalize (GObject *object)
 {
   g_weak_ref_clear (&LF_RTSP_MEDIA (object)->channel);
+  release_first (LF_RTSP_MEDIA (object));
   G_OBJECT_CLASS (lf_rtsp_media_parent_class)->finalize (object);
 }
 
@@ -272,6 +327,7 @@ lf_rtsp_channel_finalize (GObject *object)
 
   lf_rtsp_channel_close (self, NULL);
   g_mutex_clear (&self->gate);
+  g_clear_object (&self->cancellable);
   g_clear_pointer (&self->model, lf_model_unref);
   gst_clear_object (&self->settings);
   g_weak_ref_clear (&self->source);
@@ -308,6 +364,7 @@ lf_rtsp_channel_new (
   GstElement *bin;
 
   self->mount = mount;
+  g_set_object (&self->cancellable, cancellable);
   self->settings = gst_object_ref_sink (lf_source_new (mount->properties));
   bin = make_bin (self, error);
   if (bin == NULL)
@@ -341,6 +398,70 @@ lf_rtsp_channel_get_mount (LfRtspChannel *self)
 
 /* ---------------------------------------------------------- the pipeline's life */
 
+static GstElement *
+get_pipeline (GstRTSPMedia *media)
+{
+  g_autoptr (GstElement) bin = gst_rtsp_media_get_element (media);
+
+  return GST_ELEMENT (gst_object_get_parent (GST_OBJECT (bin)));
+}
+
+/* FALSE: none comes, or the server is to end. */
+static gboolean
+wait_for_first (LfRtspChannel *self, GstBus *bus)
+{
+  gboolean ready = FALSE, failed = FALSE;
+
+  while (!ready && !failed && !g_cancellable_is_cancelled (self->cancellable)) {
+    g_autoptr (GstMessage) message = gst_bus_timed_pop (bus, LOOK);
+
+    if (message == NULL)
+      continue;
+    tell_message (self, message);
+    ready = gst_message_has_name (message, FIRST_PICTURE);
+    failed = GST_MESSAGE_TYPE (message) == GST_MESSAGE_ERROR
+             || gst_message_has_name (message, NO_PICTURE);
+  }
+  return ready;
+}
+
+/* With the gate. Plays the pipeline until the source has its first picture, and keeps it there. The
+ * library fails a pipeline that has not begun within 20 s; a large model, or a text encoder that is
+ * read from the disk, may take longer, so that the library gets the pipeline only then. */
+static gboolean
+make_first (LfRtspChannel *self, LfRtspMedia *media)
+{
+  g_autoptr (GstElement) bin = gst_rtsp_media_get_element (GST_RTSP_MEDIA (media));
+  g_autoptr (GstElement) source = gst_bin_get_by_name (GST_BIN (bin), "src");
+  g_autoptr (GstElement) pipeline = get_pipeline (GST_RTSP_MEDIA (media));
+  g_autoptr (GstBus) bus = gst_element_get_bus (pipeline);
+  GstMessage *message;
+  gboolean ready;
+
+  media->pad = gst_element_get_static_pad (source, "src");
+  media->first = gst_pad_add_probe (media->pad,
+      GST_PAD_PROBE_TYPE_BLOCK | GST_PAD_PROBE_TYPE_BUFFER | GST_PAD_PROBE_TYPE_EVENT_DOWNSTREAM,
+      keep_first, source, NULL);
+  ready = gst_element_set_state (pipeline, GST_STATE_PLAYING) != GST_STATE_CHANGE_FAILURE
+          && wait_for_first (self, bus);
+  /* the library must not see that the pipeline plays before it has its own part there */
+  while ((message = gst_bus_pop (bus))) {
+    tell_message (self, message);
+    gst_message_unref (message);
+  }
+  return ready;
+}
+
+/* Before the library has begun with it; it can be played again. */
+static void
+stop_early (LfRtspMedia *media)
+{
+  g_autoptr (GstElement) pipeline = get_pipeline (GST_RTSP_MEDIA (media));
+
+  gst_element_set_state (pipeline, GST_STATE_NULL);
+  release_first (media);
+}
+
 /* With the gate. */
 static gboolean
 hold (LfRtspChannel *self, GstRTSPThreadPool *threads)
@@ -349,15 +470,20 @@ hold (LfRtspChannel *self, GstRTSPThreadPool *threads)
   GstRTSPContext context = {NULL};
   g_autoptr (GstRTSPMedia) media = NULL;
   GstRTSPUrl *url = NULL;
-  GstRTSPThread *thread;
+  GstRTSPThread *thread = NULL;
 
   gst_rtsp_url_parse (uri, &url);
   media = gst_rtsp_media_factory_construct (GST_RTSP_MEDIA_FACTORY (self), url);
   gst_rtsp_url_free (url);
   if (media == NULL)
     return FALSE;
-  thread = gst_rtsp_thread_pool_get_thread (threads, GST_RTSP_THREAD_TYPE_MEDIA, &context);
-  if (thread == NULL || !gst_rtsp_media_prepare (media, thread))
+  if (make_first (self, LF_RTSP_MEDIA (media)))
+    thread = gst_rtsp_thread_pool_get_thread (threads, GST_RTSP_THREAD_TYPE_MEDIA, &context);
+  if (thread == NULL) {
+    stop_early (LF_RTSP_MEDIA (media));
+    return FALSE;
+  }
+  if (!gst_rtsp_media_prepare (media, thread))
     return FALSE;
   self->held = g_steal_pointer (&media);
   return TRUE;
@@ -384,7 +510,8 @@ lf_rtsp_channel_open (LfRtspChannel *self, GstRTSPThreadPool *threads)
   self->wanted = g_get_monotonic_time ();
   if (!ready) {
     self->rests = self->wanted;
-    g_printerr ("%s: the video did not begin\n", self->mount->path);
+    if (!g_cancellable_is_cancelled (self->cancellable))
+      g_printerr ("%s: the video did not begin\n", self->mount->path);
   }
   g_mutex_unlock (&self->gate);
   return ready;
@@ -396,8 +523,7 @@ lf_rtsp_channel_open (LfRtspChannel *self, GstRTSPThreadPool *threads)
 static void
 pause_unless_played (LfRtspChannel *self, gboolean played)
 {
-  g_autoptr (GstElement) bin = gst_rtsp_media_get_element (self->held);
-  g_autoptr (GstObject) pipeline = gst_object_get_parent (GST_OBJECT (bin));
+  g_autoptr (GstElement) pipeline = get_pipeline (self->held);
   GstState state = played ? GST_STATE_PLAYING : GST_STATE_PAUSED;
 
   if (pipeline

@@ -26,7 +26,8 @@ typedef void (*LfRtspChannelEnded) (
     LfRtspChannel *channel, GstRTSPMedia *media, gpointer user_data);
 
 /* `mount` has to live as long as the channel. Loads the model and tries the launch line; NULL with
- * `error` set, which names the mount. `cancellable` interrupts the loading. */
+ * `error` set, which names the mount. `cancellable` interrupts the loading, and later each wait for a
+ * first picture. */
 LfRtspChannel *lf_rtsp_channel_new (const LfRtspConfig *config, const LfRtspMount *mount,
     GCancellable *cancellable, GError **error);
 void lf_rtsp_channel_set_ended (
@@ -34,7 +35,7 @@ void lf_rtsp_channel_set_ended (
 const LfRtspMount *lf_rtsp_channel_get_mount (LfRtspChannel *channel);
 
 /* Makes the pipeline ready, which takes as long as its first pictures; to be called before a client
- * is given it. FALSE: the log says why. */
+ * is given it. FALSE: the log says why, or the cancellable was cancelled. */
 gboolean lf_rtsp_channel_open (LfRtspChannel *channel, GstRTSPThreadPool *threads);
 /* Whether sessions have `media`, and have not paused it where `playing`. */
 typedef gboolean (*LfRtspChannelUsed) (GstRTSPMedia *media, gboolean playing, gpointer user_data);

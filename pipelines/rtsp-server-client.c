@@ -39,7 +39,8 @@ struct _LfRtspClient
   GSocket *socket;  /* main thread */
   gboolean refused; /* over the limit; set before the first request is read */
   GMutex lock;
-  gint64 active; /* time of the latest request, monotonic */
+  gint64 active;  /* when it last had a request, or the end of its wait, monotonic time */
+  gboolean waits; /* for a video to begin */
 };
 
 G_DEFINE_FINAL_TYPE (LfRtspClient, lf_rtsp_client, GST_TYPE_RTSP_CLIENT)
@@ -245,26 +246,37 @@ has_sessions (GstRTSPClient *client, guint n)
   return has;
 }
 
+static void
+note_active (LfRtspClient *self, gboolean waits)
+{
+  g_mutex_lock (&self->lock);
+  self->active = g_get_monotonic_time ();
+  self->waits = waits;
+  g_mutex_unlock (&self->lock);
+}
+
 /* FALSE: the video does not begin. */
 static gboolean
 open_channel (GstRTSPContext *ctx)
 {
   g_autoptr (LfRtspChannel) channel = find_channel (ctx);
   g_autoptr (GstRTSPThreadPool) threads = gst_rtsp_client_get_thread_pool (ctx->client);
+  gboolean open;
 
   /* The library answers 404 itself. */
-  return channel == NULL || lf_rtsp_channel_open (channel, threads);
+  if (channel == NULL)
+    return TRUE;
+  note_active (LF_RTSP_CLIENT (ctx->client), TRUE);
+  open = lf_rtsp_channel_open (channel, threads);
+  note_active (LF_RTSP_CLIENT (ctx->client), FALSE);
+  return open;
 }
 
 /* Before each request. */
 static GstRTSPStatusCode
 lf_rtsp_client_pre_request (GstRTSPClient *client, GstRTSPContext *ctx)
 {
-  LfRtspClient *self = LF_RTSP_CLIENT (client);
-
-  g_mutex_lock (&self->lock);
-  self->active = g_get_monotonic_time ();
-  g_mutex_unlock (&self->lock);
+  note_active (LF_RTSP_CLIENT (client), FALSE);
   if (ctx->method == GST_RTSP_SETUP && ctx->session == NULL
       && has_sessions (client, SESSIONS_PER_CLIENT))
     return GST_RTSP_STS_SERVICE_UNAVAILABLE;
@@ -491,12 +503,13 @@ shut_if_idle (GstRTSPServer *server, GstRTSPClient *base, gpointer user_data)
 {
   LfRtspServer *self = LF_RTSP_SERVER (server);
   LfRtspClient *client = LF_RTSP_CLIENT (base);
-  gint64 limit = client->refused ? 1 : self->config->idle_timeout, active;
+  gint64 limit = client->refused ? 1 : self->config->idle_timeout;
+  gboolean idle;
 
   g_mutex_lock (&client->lock);
-  active = client->active;
+  idle = !client->waits && g_get_monotonic_time () - client->active > limit * G_USEC_PER_SEC;
   g_mutex_unlock (&client->lock);
-  if (g_get_monotonic_time () - active > limit * G_USEC_PER_SEC && !has_sessions (base, 1))
+  if (idle && !has_sessions (base, 1))
     shut (client);
   return GST_RTSP_FILTER_KEEP;
 }

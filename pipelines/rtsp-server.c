@@ -103,7 +103,7 @@ typedef struct
   LfRtspServer *server;
   GPtrArray *channels; /* of LfRtspChannel */
   GSource *listening;
-  GCancellable *cancellable; /* of the loading */
+  GCancellable *cancellable; /* of the loading, of models and of what a video begins with */
   gboolean stopping;
 } App;
 
@@ -112,6 +112,7 @@ typedef struct
 typedef struct
 {
   App *app;
+  LfRtspChannel *channel;
   GstRTSPMedia *media;
 } Ending;
 
@@ -119,13 +120,8 @@ static gboolean
 drop_ended (gpointer data)
 {
   Ending *ending = data;
-  GPtrArray *channels = ending->app->channels;
-  gboolean done = TRUE;
-  guint i;
 
-  for (i = 0; i < channels->len; i++)
-    done &= lf_rtsp_channel_close (g_ptr_array_index (channels, i), ending->media);
-  if (!done)
+  if (!lf_rtsp_channel_close (ending->channel, ending->media))
     return G_SOURCE_CONTINUE;
   lf_rtsp_server_drop (ending->app->server, ending->media);
   return G_SOURCE_REMOVE;
@@ -147,6 +143,7 @@ channel_ended (LfRtspChannel *channel, GstRTSPMedia *media, gpointer user_data)
   Ending *ending = g_new0 (Ending, 1);
 
   ending->app = user_data;
+  ending->channel = channel;
   ending->media = g_object_ref (media);
   /* What is on its way still gets there. */
   g_timeout_add_full (G_PRIORITY_DEFAULT, 500, drop_ended, ending, ending_free);
@@ -243,7 +240,8 @@ load (gpointer data)
     g_ptr_array_add (app->channels, channel);
     lf_rtsp_channel_set_ended (channel, channel_ended, app);
     lf_rtsp_server_add (app->server, channel);
-    if (mount->warm && !lf_rtsp_channel_open (channel, threads))
+    if (mount->warm && !lf_rtsp_channel_open (channel, threads)
+        && !g_cancellable_set_error_if_cancelled (app->cancellable, &loading->error))
       g_set_error (&loading->error, GST_STREAM_ERROR, GST_STREAM_ERROR_FAILED,
           "[mount %s] warm: the video does not begin", mount->path);
   }

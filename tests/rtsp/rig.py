@@ -55,6 +55,17 @@ class Server(Served):
                 raise AssertionError("the log has no %r: %s" % (text, self.log()))
             time.sleep(0.05)
 
+    def has_thread(self, name):
+        """Whether one of its threads has this name."""
+        for task in os.listdir("/proc/%d/task" % self.process.pid):
+            try:
+                with open("/proc/%d/task/%s/comm" % (self.process.pid, task)) as comm:
+                    if comm.read() == name + "\n":
+                        return True
+            except OSError:
+                pass
+        return False
+
     def held_up(self):
         """Seconds that its threads were ready to run, and others ran."""
         total = 0
