@@ -44,6 +44,11 @@ struct _LfRtspChannel
   GstRTSPMedia *held;
   gint64 wanted; /* when a client last asked for it, monotonic time */
   gint64 rests;  /* since when none is made for want of success, monotonic time */
+
+  /* Of a warm mount, in the main thread: */
+  GThread *maker; /* makes it again, */
+  GstRTSPThreadPool *threads;
+  gint made; /* atomic: and has done so */
 };
 
 G_DEFINE_FINAL_TYPE (LfRtspChannel, lf_rtsp_channel, GST_TYPE_RTSP_MEDIA_FACTORY)
@@ -327,6 +332,7 @@ lf_rtsp_channel_finalize (GObject *object)
 
   lf_rtsp_channel_close (self, NULL);
   g_mutex_clear (&self->gate);
+  g_clear_object (&self->threads);
   g_clear_object (&self->cancellable);
   g_clear_pointer (&self->model, lf_model_unref);
   gst_clear_object (&self->settings);
@@ -533,12 +539,38 @@ pause_unless_played (LfRtspChannel *self, gboolean played)
     gst_rtsp_media_set_pipeline_state (self->held, state);
 }
 
+static gpointer
+make_again (gpointer data)
+{
+  LfRtspChannel *self = data;
+
+  g_mutex_lock (&self->gate);
+  if (self->held == NULL && !hold (self, self->threads))
+    self->rests = g_get_monotonic_time ();
+  g_mutex_unlock (&self->gate);
+  g_atomic_int_set (&self->made, TRUE);
+  return NULL;
+}
+
+/* In a thread of its own, as the main thread must not wait for pictures. */
+static void
+begin_again (LfRtspChannel *self, GstRTSPThreadPool *threads)
+{
+  if (self->maker)
+    return;
+  g_set_object (&self->threads, threads);
+  g_atomic_int_set (&self->made, FALSE);
+  self->maker = g_thread_new ("again", make_again, self);
+}
+
 void
 lf_rtsp_channel_tidy (
     LfRtspChannel *self, GstRTSPThreadPool *threads, LfRtspChannelUsed used, gpointer user_data)
 {
   gint64 now = g_get_monotonic_time ();
 
+  if (self->maker && g_atomic_int_get (&self->made))
+    g_clear_pointer (&self->maker, g_thread_join);
   /* It is being made ready, which can take long. */
   if (!g_mutex_trylock (&self->gate))
     return;
@@ -548,14 +580,16 @@ lf_rtsp_channel_tidy (
     let_go (self);
   else if (self->held)
     pause_unless_played (self, used (self->held, TRUE, user_data));
-  else if (self->mount->warm && now - self->rests > LINGER_US && !hold (self, threads))
-    self->rests = g_get_monotonic_time ();
+  else if (self->mount->warm && now - self->rests > LINGER_US)
+    begin_again (self, threads);
   g_mutex_unlock (&self->gate);
 }
 
 gboolean
 lf_rtsp_channel_close (LfRtspChannel *self, GstRTSPMedia *media)
 {
+  if (media == NULL)
+    g_clear_pointer (&self->maker, g_thread_join);
   if (!g_mutex_trylock (&self->gate))
     return FALSE;
   if (self->held && (media == NULL || media == self->held)) {

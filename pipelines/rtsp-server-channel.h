@@ -39,11 +39,13 @@ const LfRtspMount *lf_rtsp_channel_get_mount (LfRtspChannel *channel);
 gboolean lf_rtsp_channel_open (LfRtspChannel *channel, GstRTSPThreadPool *threads);
 /* Whether sessions have `media`, and have not paused it where `playing`. */
 typedef gboolean (*LfRtspChannelUsed) (GstRTSPMedia *media, gboolean playing, gpointer user_data);
-/* To be called every second or so: pauses a pipeline that nobody plays, and lets go of it. */
+/* To be called in the main thread every second or so: pauses a pipeline that nobody plays, and lets go
+ * of it, or begins to make one again that is to be warm. Does not wait. */
 void lf_rtsp_channel_tidy (
     LfRtspChannel *channel, GstRTSPThreadPool *threads, LfRtspChannelUsed used, gpointer user_data);
-/* Lets go of the pipeline at once if it is `media`, or whatever it is where that is NULL. FALSE:
- * it is just being made. */
+/* Lets go of the pipeline at once if it is `media`. NULL, at the end, in the main thread: whatever it
+ * is, and waits for what tidying has begun, which the cancellable ends. FALSE: it is just being
+ * made. */
 gboolean lf_rtsp_channel_close (LfRtspChannel *channel, GstRTSPMedia *media);
 
 /* The source of the pipeline that plays, or else one that is in its place with all that is set;

@@ -102,6 +102,22 @@ class Begin(unittest.TestCase):
                     self.assertGreaterEqual(server.log().count("/live: error: "), tries)
                     self.assertEqual(server.log().count("/live: the video did not begin"), tries)
 
+    def test_again(self):
+        """A warm video that failed is made again, while the server listens and can be ended."""
+        server = Server("-m", "warm=true", "-m", SLOW, "-m", "filter=identity error-after=20")
+        self.addCleanup(server.process.kill)
+        with Client(server) as client:
+            client.play()
+            with self.assertRaises(ConnectionError):
+                client.play_on(seconds=30)
+        self.wait_thread(server, False)
+        self.wait_thread(server, True)
+        begin = time.monotonic()
+        with Client(server) as client:
+            self.assertEqual(client.ask("OPTIONS").status, 200)
+        self.assertLess(time.monotonic() - begin, 2)
+        self.assertLess(server.stop(), 3)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
