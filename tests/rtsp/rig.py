@@ -24,15 +24,20 @@ START_SECONDS = 60
 class Server(Served):
     """lightforce-rtsp-server, from its line to SIGTERM."""
 
-    def __init__(self, *arguments, config=None, scheme="rtsp"):
+    def __init__(self, *arguments, config=None, scheme="rtsp", environment=None):
         self.folder = tempfile.mkdtemp(prefix="lightforce-rtsp-")
         command = [SERVER, "--port", "0", *arguments]
         if config is not None:
             command += ["--config", self.write("server.conf", config)]
         self.log_path = os.path.join(self.folder, "log")
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True,
+                                            env=dict(os.environ, **(environment or {})))
         line = self.process.stdout.readline() if self.wait_output() else ""
+        self.said = ""  # before that line, where the environment asks for more
+        while environment and line and not line.startswith("listening on "):
+            self.said += line
+            line = self.process.stdout.readline()
         found = re.match(r"listening on (%s://127\.0\.0\.1:(\d+)(/\S+))" % scheme, line)
         if not found:
             self.process.kill()

@@ -15,6 +15,7 @@ from rig import Client, SERVER, Server, SMALL_MODEL
 LONG = 21
 # 16 chunks of the default model are some seconds of work for two processor cores.
 SLOW = "queue-chunks=16"
+MODEL_BYTES = os.path.getsize(os.environ["LIGHTFORCE_DEFAULT_MODEL"])
 LOADED = re.compile(r"\.safetensors: \d+ parameters, .*, loaded in ")
 
 
@@ -117,6 +118,32 @@ class Begin(unittest.TestCase):
             self.assertEqual(client.ask("OPTIONS").status, 200)
         self.assertLess(time.monotonic() - begin, 2)
         self.assertLess(server.stop(), 3)
+
+
+class Loaded(unittest.TestCase):
+    def serve(self, mounts):
+        """How often the model was loaded before a server of so many mounts listened, and later, while
+        clients played each; and its memory at these times, in MiB."""
+        config = "".join("[mount /%d]\nprompt=%d red balls\n" % (n, n) for n in range(mounts))
+        with Server(config=config, environment={"G_MESSAGES_DEBUG": "all"}) as server:
+            memory = [server.memory()]
+            for n in range(mounts):
+                with Client(server) as client:
+                    client.url = server.url.replace("/0", "/%d" % n)
+                    client.play()
+                    client.play_on(frames=20)
+            memory.append(server.memory())
+            server.process.terminate()
+            later = server.process.stdout.read()
+        return len(LOADED.findall(server.said)), len(LOADED.findall(later)), memory
+
+    def test_once(self):
+        """However many mounts have it, and before the first client comes."""
+        alone, several = self.serve(1), self.serve(3)
+        print("MiB with one mount and with three, before and behind clients:", alone[2], several[2])
+        for before, later, _ in alone, several:
+            self.assertEqual((before, later), (1, 0))
+        self.assertLess(several[2][0] - alone[2][0], MODEL_BYTES / 2 ** 20)
 
 
 if __name__ == "__main__":
