@@ -83,6 +83,14 @@ class Server(Served):
         return total / 1e9
 
 
+def excused(rate, seconds, stalls, waited):
+    """How many frames of a test of `seconds` a server cannot be blamed for: those that were due
+    while the machine stood still, and, where its threads had to wait for the processor for more
+    than a tenth of the time (`waited`, in seconds), while they did."""
+    busy = waited > 0.1 * seconds
+    return stalls.frames(rate) + (int(waited * rate) if busy else 0)
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
