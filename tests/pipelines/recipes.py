@@ -9,6 +9,8 @@ import rig
 from rig import Process, check, check_video, free_port, until
 
 PAGE = rig.SOURCE / 'docs' / 'RECIPES.md'
+# programs, as they are found where they are installed
+ENVIRONMENT = dict(os.environ, PATH=f"{os.environ['LIGHTFORCE_BUILD']}/pipelines:{os.environ['PATH']}")
 NOTE = re.compile(r'<!-- run ([a-z-]+) -->|(\*Not run by the tests\b.*)')
 
 
@@ -54,7 +56,7 @@ class Kitchen:
             check(count, f'{name} does not have port {number}')
         # what is not of this machine alone is of this test alone
         text = text.replace('239.255.42.1', f'239.254.{os.getpid() >> 8 & 255}.{os.getpid() & 255}')
-        return Process('sh', '-eu', '-c', text, cwd=self.folder)
+        return Process('sh', '-eu', '-c', text, cwd=self.folder, env=ENVIRONMENT)
 
     def run(self, name):
         with self.start(name) as process:
@@ -75,15 +77,15 @@ def blue(colour):
     return colour[2] > 150 and colour[0] < 90 and colour[1] < 90
 
 
-def read_from(sender, reader, output, kitchen, ready):
-    """A sender that goes on until its reader has had enough."""
+def read_from(sender, reader, output, kitchen, ready, jitter=0.0015):
+    """A sender that goes on until its reader has had enough; returns the pictures."""
     with kitchen.start(sender) as process:
         until(ready, f'{sender} does not begin', process)
         kitchen.run(reader)
         process.interrupt()
         process.wait(None)
     # 3 s, of which up to 2 s may lie before the first key frame
-    check_video(kitchen.folder / output, 14, 50)
+    return check_video(kitchen.folder / output, 14, 50, jitter=jitter)
 
 
 def test_srt(folder):
@@ -114,6 +116,17 @@ def test_rtmp(folder):
             sender.interrupt()
             sender.wait(None)
     check_video(folder / 'from-rtmp.mkv', 14, 50)
+
+
+def test_rtsp(folder):
+    k = Kitchen(folder)
+    port = k.port(8554)
+    frames = read_from('rtsp', 'rtsp-read', 'from-rtsp.mkv', k, lambda: rig.listening(port), jitter=1)
+    # FFmpeg gives the first picture the time of the second one
+    times = [float(f['pts_time']) for f in frames[1:]]
+    for a, b in zip(times, times[1:]):
+        steps = max(1, round((b - a) * rig.RATE))
+        check(abs(b - a - steps / rig.RATE) <= 0.0015, f'a picture is at {b}, the one before at {a}')
 
 
 def test_sdi_format(folder):
