@@ -178,11 +178,10 @@ tell_prompt (LfApi *api, const GstStructure *s)
 {
   JsonObject *o = lf_message_new ("prompt");
   const char *prompt = gst_structure_get_string (s, "prompt");
-  guint64 offset = 0, chunk = 0;
+  guint64 offset = 0;
   guint serial = 0;
 
   gst_structure_get (s, "offset", G_TYPE_UINT64, &offset, "serial", G_TYPE_UINT, &serial, NULL);
-  g_object_get (lf_show_get_source (api->show), "chunk", &chunk, NULL);
   json_object_set_string_member (o, "prompt", prompt ? prompt : "");
   json_object_set_int_member (o, "serial", serial);
   json_object_set_int_member (o, "frame", (gint64) offset);
