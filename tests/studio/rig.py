@@ -325,8 +325,3 @@ class Browser:
 
     def type(self, text):
         self.call("Input.insertText", text=text)
-
-    def screenshot(self, path):
-        data = self.call("Page.captureScreenshot", format="png")["data"]
-        with open(path, "wb") as file:
-            file.write(base64.b64decode(data))

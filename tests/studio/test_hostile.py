@@ -4,7 +4,6 @@ import json
 import os
 import random
 import socket
-import struct
 import time
 import unittest
 
