@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The browser offers and the studio answers, once, with all its candidates: it needs none of the
- * browser's, which reaches it at the address that it was given.
+ * browser's, which reaches it at the address that it was given. It takes none, either.
  */
 #define GST_USE_UNSTABLE_API
 #include "pipelines/studio-viewer.h"
@@ -142,6 +142,22 @@ check_offer (const GstSDPMessage *sdp, GError **error)
   return TRUE;
 }
 
+/* Nobody can have the studio send to an address, or ask for the address of a name, by writing it into
+ * an offer: it answers those who come to it. */
+static void
+remove_candidates (GstSDPMessage *sdp)
+{
+  GstSDPMedia *media = (GstSDPMedia *) gst_sdp_message_get_media (sdp, 0);
+  guint i;
+
+  for (i = gst_sdp_media_attributes_len (media); i-- > 0;) {
+    const char *key = gst_sdp_media_get_attribute (media, i)->key;
+
+    if (g_strcmp0 (key, "candidate") == 0 || g_strcmp0 (key, "end-of-candidates") == 0)
+      gst_sdp_media_remove_attribute (media, i);
+  }
+}
+
 /* How well the codec of a payload type suits, 0: not at all. */
 static guint
 rate (const GstStructure *s, LfCodec *codec)
@@ -213,6 +229,7 @@ parse_offer (const char *offer, GError **error)
     gst_sdp_message_free (sdp);
     return NULL;
   }
+  remove_candidates (sdp);
   return sdp;
 }
 

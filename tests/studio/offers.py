@@ -37,6 +37,13 @@ def offer(*replaced):
     return text.replace("\n", "\r\n")
 
 
+def with_candidates(port):
+    """The offer, with an address and a name to send to."""
+    lines = "".join("a=candidate:%d 1 udp %d %s %d typ host\n" % (i, 2122260223 - i, host, port)
+                    for i, host in enumerate(("127.0.0.1", "localhost")))
+    return offer(("a=mid:0\n", "a=mid:0\n" + lines + "a=end-of-candidates\n"))
+
+
 GOOD = offer()
 VP8_ONLY = offer((" 96 102 103", " 96"), ("a=rtpmap:102 H264/90000\n", ""),
                  ("a=rtpmap:103 H264/90000\n", ""))

@@ -320,6 +320,18 @@ class Watching(unittest.TestCase):
             self.assertEqual(client.request(type="unwatch")["type"], "ok")
             self.assertEqual(client.request(type="state")["viewers"], 0)
 
+    def test_candidates(self):
+        """Nothing is sent to an address because an offer names it."""
+        with Studio() as studio, Client(studio) as client, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as named:
+            named.bind(("127.0.0.1", 0))
+            named.settimeout(3)
+            sdp = offers.with_candidates(named.getsockname()[1])
+            answer = client.request(type="watch", sdp=sdp)
+            self.assertEqual(answer["type"], "answer", answer)
+            with self.assertRaises(TimeoutError):
+                named.recv(2000)
+
 
 class Recording(unittest.TestCase):
     def check(self, path, frames):
