@@ -63,6 +63,13 @@ tidy (gpointer data)
   return G_SOURCE_CONTINUE;
 }
 
+static gboolean
+is_full (const Studio *studio)
+{
+  return g_hash_table_size (studio->visits) >= CONNECTION_LIMIT;
+}
+
+/* The first one of a connection starts as the connection comes, whether it says anything or not. */
 static void
 request_started (SoupServer *server, SoupServerMessage *message, gpointer data)
 {
@@ -72,9 +79,9 @@ request_started (SoupServer *server, SoupServerMessage *message, gpointer data)
 
   if (socket == NULL)
     return;
-  if (g_hash_table_size (studio->visits) >= CONNECTION_LIMIT) {
+  if (is_full (studio) && !g_hash_table_contains (studio->visits, socket)) {
     tidy (studio);
-    if (g_hash_table_size (studio->visits) >= CONNECTION_LIMIT) {
+    if (is_full (studio)) {
       g_socket_shutdown (socket, TRUE, TRUE, NULL);
       return;
     }

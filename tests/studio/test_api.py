@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -130,6 +131,81 @@ class Access(unittest.TestCase):
                         self.assertEqual(refused.status, 503)
                         self.assertLess(time.monotonic(), end)
                         time.sleep(0.05)
+
+
+class Connections(unittest.TestCase):
+    """Those that are none of WebSocket's."""
+
+    LIMIT = 256
+
+    def setUp(self):
+        self.studio = Studio()
+        self.addCleanup(self.studio.stop)
+
+    def connect(self):
+        connection = socket.create_connection(("127.0.0.1", self.studio.port), 30)
+        self.addCleanup(connection.close)
+        return connection
+
+    def ask(self, connection):
+        """A request that leaves the connection open; False: the connection has ended."""
+        data = b""
+        try:
+            connection.sendall(
+                b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % self.studio.port)
+            while b"\r\n\r\n" not in data:
+                piece = connection.recv(4096)
+                if not piece:
+                    return False
+                data += piece
+        except ConnectionError:
+            return False
+        self.assertEqual(data.split()[1], b"200")
+        return True
+
+    def ended(self, connection):
+        try:
+            return connection.recv(4096) == b""
+        except ConnectionError:
+            return True
+
+    def test_idle(self):
+        """Those that ask nothing, half of it, or no more are closed; those that ask are not."""
+        with Client(self.studio) as client:
+            begin = time.monotonic()
+            silent, half, asked, busy = (self.connect() for _ in range(4))
+            half.sendall(b"GET / HTTP/1.1\r\nHo")
+            self.assertTrue(self.ask(asked))
+            waiting = {silent, half, asked}
+            while waiting and time.monotonic() < begin + 30:
+                self.assertTrue(self.ask(busy))
+                self.assertEqual(client.request(type="state")["type"], "state")
+                for connection in select.select(list(waiting), [], [], 0.5)[0]:
+                    self.assertTrue(self.ended(connection))
+                    self.assertGreater(time.monotonic() - begin, 9.9)
+                    waiting.remove(connection)
+            self.assertFalse(waiting)
+            self.assertTrue(self.ask(busy))
+
+    def test_limit(self):
+        """So many at most; clients are none of them, and go on."""
+        with Client(self.studio) as client:
+            begin = time.monotonic()
+            connections, answered = [], []
+            # (one by one: many at once would not be taken at once)
+            for _ in range(self.LIMIT + 1):
+                connections.append(self.connect())
+                answered.append(self.ask(connections[-1]))
+            again = self.ask(connections[0])
+            if time.monotonic() - begin > 9:
+                self.skipTest("the machine is too busy: the first may have been closed by now")
+            self.assertEqual(answered, [True] * self.LIMIT + [False])
+            self.assertTrue(again)
+            self.assertEqual(client.request(type="state")["type"], "state")
+            # those that ask no more make room
+            while not self.ask(self.connect()):
+                self.assertLess(time.monotonic(), begin + 30, "there is no room for another one")
+                time.sleep(0.5)
 
 
 class CommandLine(unittest.TestCase):
