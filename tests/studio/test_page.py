@@ -4,7 +4,8 @@ import sys
 import time
 import unittest
 
-from rig import Browser, Client, Studio, probe
+from rig import SMALL_MODEL, Browser, Client, Studio, probe
+from served import Stalls
 
 if Browser.PATH is None:
     print("SKIP: chromium is not installed (Debian package chromium)")
@@ -20,18 +21,40 @@ GREY = """(() => {
     grey.push((data[i] + data[i + 1] + data[i + 2]) / 3);
   return grey;
 })()"""
+# what is presented for so many milliseconds, and the decoder's figures before and after
+PLAYBACK = """(async () => {
+  const video = document.getElementById("video"), frames = [];
+  const count = async () => [...(await peer.getStats()).values()]
+    .find((entry) => entry.type === "inbound-rtp");
+  const take = (now, frame) => {
+    frames.push(frame);
+    handle = video.requestVideoFrameCallback(take);
+  };
+  const before = await count();
+  let handle = video.requestVideoFrameCallback(take);
+  await new Promise((done) => setTimeout(done, %d));
+  video.cancelVideoFrameCallback(handle);
+  return {frames, before, after: await count()};
+})()"""
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 TEXT = "document.getElementById('%s').textContent"
+HELP = "document.getElementById('help').open"
+VALUE = "document.getElementById('%s').value"
 
 
 def difference(a, b):
     return sum(abs(x - y) for x, y in zip(a, b)) / len(a)
 
 
-class Page(unittest.TestCase):
+class Open(unittest.TestCase):
+    """A studio, and its page in a browser."""
+
+    MODEL, SIZE = SMALL_MODEL, (96, 64)
+    RATE = 16
+
     @classmethod
     def setUpClass(cls):
-        cls.studio = Studio()
+        cls.studio = Studio(model=cls.MODEL)
         cls.browser = Browser()
         cls.browser.open(cls.studio.url)
         cls.live()
@@ -49,8 +72,16 @@ class Page(unittest.TestCase):
                          "document.getElementById('status').textContent === 'live' && "
                          "document.getElementById('video').videoWidth > 0")
 
-    def test_moves(self):
-        self.assertEqual(self.browser.evaluate("document.getElementById('video').videoWidth"), 96)
+    def leave_fields(self):
+        self.browser.evaluate("document.activeElement.blur()")
+
+    def enter(self, field, text):
+        """As somebody does who selects what is in the field, and types."""
+        self.browser.evaluate("{ const field = document.getElementById('%s'); field.focus(); "
+                              "field.select(); }" % field)
+        self.browser.type(text)
+
+    def check_moves(self):
         pictures = [self.browser.evaluate(GREY)]
         self.assertGreater(max(pictures[0]) - min(pictures[0]), 20)
         # a busy machine may hold it up, but not for long
@@ -62,21 +93,61 @@ class Page(unittest.TestCase):
             if difference(picture, pictures[-1]) > 0.5:
                 pictures.append(picture)
 
-    def test_prompt(self):
+    def check_playback(self, seconds):
+        """What is presented and decoded: all of it, at its size, forwards and at its rate."""
+        with Stalls() as stalls:
+            seen = self.browser.evaluate(PLAYBACK % (1000 * seconds))
+        frames, before, after = seen["frames"], seen["before"], seen["after"]
+        self.assertGreater(len(frames), 1, "the picture stands still")
+        # a machine that stands still holds pictures up, and has some left out
+        late = stalls.frames(self.RATE)
+        took = (after["timestamp"] - before["timestamp"]) / 1000
+        decoded = after["framesDecoded"] - before["framesDecoded"]
+        presented = frames[-1]["presentedFrames"] - frames[0]["presentedFrames"]
+        steps = [(b["rtpTimestamp"] - a["rtpTimestamp"]) % (1 << 32) * self.RATE / 90000
+                 for a, b in zip(frames, frames[1:])]
+        print("%d frames decoded and %d presented in %.2f s, %.1f periods apart at most; %s" % (
+            decoded, presented, took, max(steps), stalls), flush=True)
+        self.assertEqual({(frame["width"], frame["height"]) for frame in frames}, {self.SIZE})
+        self.assertEqual((after["frameWidth"], after["frameHeight"]), self.SIZE)
+        for a, b in zip(frames, frames[1:]):
+            self.assertGreater(b["mediaTime"], a["mediaTime"])
+            self.assertGreater(b["presentedFrames"], a["presentedFrames"])
+        for step in steps:
+            self.assertGreater(step, 0.9)
+            self.assertAlmostEqual(step, round(step), delta=0.1)
+        due = took * self.RATE
+        self.assertAlmostEqual(decoded, due, delta=0.1 * due + late)
+        # (a busy page leaves one out now and then)
+        due = (frames[-1]["mediaTime"] - frames[0]["mediaTime"]) * self.RATE
+        self.assertAlmostEqual(presented, due, delta=0.2 * due + late)
+
+    def apply(self, prompt):
         """Typed, applied by Enter, told of by the page within the promised chunks, and shown."""
         browser = self.browser
-        browser.evaluate("document.activeElement.blur()")
+        self.leave_fields()
         browser.press("/")
         self.assertEqual(browser.evaluate("document.activeElement.id"), "prompt")
-        browser.type("a purple whale")
+        browser.type(prompt)
         browser.press("Enter")
         begin = browser.evaluate("chunks.at(-1)")
-        browser.wait(TEXT % "shown" + " === 'shows: a purple whale'")
+        browser.wait(TEXT % "shown" + " === 'shows: %s'" % prompt)
         found = "chunks.find(chunk => chunk.serial > %d)" % begin["serial"]
         browser.wait(found + " !== undefined")
-        shown = browser.evaluate(found)
-        self.assertLessEqual(shown["chunk"] - begin["chunk"],
+        self.assertLessEqual(browser.evaluate(found)["chunk"] - begin["chunk"],
                              browser.evaluate("state['prompt-chunks']"))
+
+
+class Page(Open):
+    def test_moves(self):
+        self.check_moves()
+
+    def test_playback(self):
+        self.check_playback(6)
+
+    def test_prompt(self):
+        browser = self.browser
+        self.apply("a purple whale")
         # history: a click uses it again
         browser.type(" swims")
         browser.press("Enter")
@@ -89,10 +160,10 @@ class Page(unittest.TestCase):
         browser.press("/")
         browser.press("ArrowUp")
         browser.press("ArrowUp")
-        self.assertEqual(browser.evaluate("document.getElementById('prompt').value"),
+        self.assertEqual(browser.evaluate(VALUE % "prompt"),
                          "a purple whale swims")
         browser.press("ArrowDown")
-        self.assertEqual(browser.evaluate("document.getElementById('prompt').value"),
+        self.assertEqual(browser.evaluate(VALUE % "prompt"),
                          "a purple whale")
         browser.press("Escape")
         self.assertNotEqual(browser.evaluate("document.activeElement.id"), "prompt")
@@ -118,7 +189,7 @@ class Page(unittest.TestCase):
 
     def test_record(self):
         browser = self.browser
-        browser.evaluate("document.activeElement.blur()")
+        self.leave_fields()
         browser.press("r")
         browser.wait("!document.getElementById('badge').hidden")
         self.assertIn(self.studio.output, browser.evaluate(TEXT % "recording"))
@@ -134,7 +205,7 @@ class Page(unittest.TestCase):
 
     def test_controls(self):
         browser = self.browser
-        browser.evaluate("document.activeElement.blur()")
+        self.leave_fields()
         browser.press("l")
         browser.wait("state['probe-layer'] === 0")
         browser.wait("chunks.at(-1).selection !== null")
@@ -146,6 +217,8 @@ class Page(unittest.TestCase):
                 ".getImageData(0, 0, 300, 100).data.buffer)).size" % name), 3)
         browser.press("+")
         browser.wait("state.sparsity === 0.55")
+        browser.press("-")
+        browser.wait("state.sparsity === 0.5")
         browser.evaluate("document.getElementById('sparsity-model').click()")
         browser.wait("state.sparsity === null")
         browser.evaluate("document.getElementById('dense').click()")
@@ -155,10 +228,18 @@ class Page(unittest.TestCase):
         browser.wait("state.attention === 'auto'")
         browser.press("d")
         browser.wait("state.seed !== '0' && chunks.at(-1).seed === state.seed")
-        browser.press("?")
-        browser.wait("document.getElementById('help').open")
+        self.enter("seed", "41")
         browser.press("Escape")
-        browser.wait("!document.getElementById('help').open")
+        browser.press("n")
+        browser.wait("state.seed === '41' && chunks.some(c => c.seed === '41' && c.chunk === 0)")
+        browser.press("f")
+        browser.wait("document.fullscreenElement === document.getElementById('video')")
+        browser.press("f")
+        browser.wait("document.fullscreenElement === null")
+        browser.press("?")
+        browser.wait(HELP)
+        browser.press("Escape")
+        browser.wait("!" + HELP)
 
     def test_widths(self):
         """Nothing is wider than the screen, all that can be used has a name and can be reached."""
@@ -179,7 +260,7 @@ class Page(unittest.TestCase):
                 "[...document.querySelectorAll('input, select')].filter(e => !e.labels.length)"
                 ".map(e => e.id)"), [])
             # Tab goes through all of it, and it can be seen where it is
-            browser.evaluate("document.activeElement.blur()")
+            self.leave_fields()
             reached = set()
             for _ in range(40):
                 browser.press("Tab")
@@ -223,6 +304,33 @@ class Page(unittest.TestCase):
             self.assertEqual(other.evaluate("document.getElementById('prompt').value"),
                              "from the first page")
             self.assertFalse(other.console)
+
+
+class DefaultModel(Open):
+    """What comes with lightforce, which has more than one head."""
+
+    MODEL, SIZE = None, (256, 160)
+
+    def test_moves(self):
+        self.check_moves()
+
+    def test_playback(self):
+        self.check_playback(4)
+
+    def test_prompt(self):
+        self.apply("a red ball bouncing on green hills")
+        self.apply("a white bird over the sea")
+
+    def test_head(self):
+        browser = self.browser
+        self.leave_fields()
+        browser.press("l")
+        browser.wait("state['probe-layer'] === 0")
+        browser.press("h")
+        browser.wait("state['probe-head'] === 1")
+        self.assertEqual(browser.evaluate(VALUE % "head"), "1")
+        browser.wait("chunks.at(-1).selection?.head === 1")
+        self.assertIn("layer 0, head 1,", browser.evaluate(TEXT % "choice"))
 
 
 if __name__ == "__main__":
