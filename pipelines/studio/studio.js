@@ -8,6 +8,7 @@ const RETRY_MS = [500, 1000, 2000, 5000];
 
 let socket = null, peer = null, retries = 0, nextId = 1;
 let state = null, chunks = [], pointed = null, recorded = "", walk = -1, draft = "";
+const typed = new Set(); // fields with text that is not applied yet
 
 // ------------------------------------------------------------------ connection
 
@@ -134,6 +135,16 @@ function fill(id, value) {
     $(id).value = value;
 }
 
+// So does one with text that is not applied yet, until another value of that very member comes.
+function fillText(id, value, before) {
+  if ($(id).value === value)
+    typed.delete(id);
+  if (document.activeElement === $(id) || (typed.has(id) && value === before))
+    return;
+  $(id).value = value;
+  typed.delete(id);
+}
+
 function fillNumbers(id, count, value, none) {
   const select = $(id);
   if (select.length !== count + (none ? 1 : 0)) {
@@ -174,16 +185,16 @@ function showHistory(history) {
 }
 
 function showState(message) {
-  const first = state === null;
+  const before = state;
   state = message;
   const {model} = state;
   $("model").textContent = `${model.name}, ${model.width} x ${model.height}, ` +
     `${model.framerate} pictures a second, ${model.backend}`;
   $("video").style.aspectRatio = `${model.width} / ${model.height}`;
-  if (first)
+  if (before === null)
     $("prompt").value = state.prompt;
-  fill("prompt", state.prompt);
-  fill("seed", state.seed);
+  fillText("prompt", state.prompt, before?.prompt);
+  fillText("seed", state.seed, before?.seed);
   fill("switch", state["prompt-switch"]);
   fill("sparsity", state.sparsity ?? model.sparsity);
   $("sparsity-value").textContent = state.sparsity === null
@@ -366,6 +377,7 @@ function walkHistory(by) {
     draft = $("prompt").value;
   walk = Math.max(-1, Math.min(history.length - 1, walk + by));
   $("prompt").value = walk < 0 ? draft : history[walk];
+  typed.add("prompt");
 }
 
 function point(by) {
@@ -406,6 +418,8 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+for (const id of ["prompt", "seed"])
+  $(id).oninput = () => typed.add(id);
 $("prompt-form").onsubmit = (event) => { event.preventDefault(); applyPrompt(); };
 $("prompt").onkeydown = (event) => {
   if (event.key === "ArrowUp" || event.key === "ArrowDown") {

@@ -241,6 +241,46 @@ class Page(Open):
         browser.press("Escape")
         browser.wait("!" + HELP)
 
+    def test_drafts(self):
+        """What is typed and not applied stays, whatever changes, until its very member is set."""
+        browser = self.browser
+
+        def values():
+            return [browser.evaluate(VALUE % name) for name in ("prompt", "seed")]
+
+        self.enter("prompt", "half a tho")
+        self.enter("seed", "1234")
+        self.leave_fields()
+        with Client(self.studio) as client:
+            client.request(type="set", prompt_switch="blend")
+            browser.wait(VALUE % "switch" + " === 'blend'")
+            self.assertEqual(values(), ["half a tho", "1234"])
+            client.request(type="set", seed="77")
+            browser.wait(VALUE % "seed" + " === '77'")
+            self.assertEqual(values(), ["half a tho", "77"])
+            client.request(type="set", prompt="of another page")
+            browser.wait(VALUE % "prompt" + " === 'of another page'")
+            # one that is entered, and left as it was, follows later
+            browser.press("/")
+            client.request(type="set", prompt="meanwhile")
+            browser.wait("state.prompt === 'meanwhile'")
+            self.assertEqual(values(), ["of another page", "77"])
+            self.leave_fields()
+            client.request(type="set", prompt_switch="cut")
+            browser.wait(VALUE % "switch" + " === 'cut'")
+            self.assertEqual(values(), ["meanwhile", "77"])
+        # what comes of an own prompt is no news
+        self.enter("prompt", "of this page")
+        browser.press("Enter")
+        browser.wait("state.prompt === 'of this page'")
+        browser.type(" and mo")
+        self.leave_fields()
+        browser.evaluate("set({sparsity: 0.25})")
+        browser.wait("state.sparsity === 0.25")
+        self.assertEqual(values(), ["of this page and mo", "77"])
+        browser.evaluate("document.getElementById('sparsity-model').click()")
+        browser.wait("state.sparsity === null")
+
     def test_widths(self):
         """Nothing is wider than the screen, all that can be used has a name and can be reached."""
         browser = self.browser
