@@ -316,17 +316,30 @@ function drawMap() {
   });
 }
 
+function describe(chunk) {
+  const ms = (us) => (us / 1000).toFixed(0) + " ms";
+  return `chunk ${chunk.chunk}: ${ms(chunk["made-us"])} (transformer ${ms(chunk["generate-us"])}, ` +
+    `decoder ${ms(chunk["decode-us"])}), sparsity ${percent(chunk.sparsity)}, seed ${chunk.seed}`;
+}
+
+// For screen readers, which say each new value of what has the focus.
+function tellChosen() {
+  const values = {now: chunks.indexOf(current()) + 1, max: chunks.length, text: describe(current())};
+  for (const [name, value] of Object.entries(values))
+    $("timeline").setAttribute("aria-value" + name, value);
+}
+
 function draw() {
   drawTimeline();
   drawMap();
   const chunk = current();
   if (!chunk)
     return;
-  const ms = (us) => (us / 1000).toFixed(0) + " ms";
-  $("chunk").textContent = `chunk ${chunk.chunk}: ${ms(chunk["made-us"])} (transformer ` +
-    `${ms(chunk["generate-us"])}, decoder ${ms(chunk["decode-us"])}), sparsity ` +
-    `${percent(chunk.sparsity)} (the line), seed ${chunk.seed}. Dashed: real time, ` +
-    `${ms(1e6 * chunkSeconds())} a chunk`;
+  $("chunk").textContent = `${describe(chunk)}. Solid: sparsity; dashed: real time, ` +
+    `${(1000 * chunkSeconds()).toFixed(0)} ms a chunk`;
+  // with the focus, only what keys choose is said, not each chunk that comes
+  if (document.activeElement !== $("timeline"))
+    tellChosen();
   const {selection} = chunk;
   if (state && state["probe-layer"] < 0)
     $("choice").textContent = "choose a layer to see which past frames its attention reads";
@@ -381,9 +394,12 @@ function walkHistory(by) {
 }
 
 function point(by) {
+  if (chunks.length === 0)
+    return;
   const at = Math.max(0, Math.min(chunks.length - 1, chunks.indexOf(current()) + by));
   pointed = at === chunks.length - 1 ? null : chunks[at].frame;
   draw();
+  tellChosen();
 }
 
 function pointAt(event) {
@@ -405,6 +421,7 @@ const keys = {
   "f": () => document.fullscreenElement ? document.exitFullscreen() : $("video").requestFullscreen(),
   "?": () => $("help").showModal(),
 };
+const steps = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -KEEP, End: KEEP};
 
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), select");
@@ -439,9 +456,9 @@ $("layer").onchange = () => set({"probe-layer": Number($("layer").value)});
 $("head").onchange = () => set({"probe-head": Number($("head").value)});
 $("help-button").onclick = () => $("help").showModal();
 $("timeline").onkeydown = (event) => {
-  if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+  if (Object.hasOwn(steps, event.key)) {
     event.preventDefault();
-    point(event.key === "ArrowLeft" ? -1 : 1);
+    point(steps[event.key]);
   }
 };
 for (const id of ["timeline", "map"]) {

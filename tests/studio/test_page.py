@@ -241,6 +241,36 @@ class Page(Open):
         browser.press("Escape")
         browser.wait("!" + HELP)
 
+    def test_chosen_chunk(self):
+        """Arrow keys choose a chunk, and screen readers are told of that one only."""
+        browser = self.browser
+        told = "document.getElementById('timeline').getAttribute('aria-valuetext')"
+        index = "chunks.findIndex(chunk => chunk.frame === %d)"
+        browser.wait("chunks.length > 3")
+        browser.evaluate("document.getElementById('timeline').focus()")
+        chosen = []
+        for key in "ArrowLeft", "ArrowLeft", "ArrowDown", "ArrowRight", "ArrowUp":
+            browser.press(key)
+            chosen.append(browser.evaluate("pointed"))
+            self.assertTrue(browser.evaluate(
+                told + ".startsWith(`chunk ${current().chunk}: `) && current().frame === pointed"))
+            self.assertTrue(browser.evaluate((TEXT % "chunk") + ".startsWith(%s)" % told))
+        self.assertEqual(chosen[3:], [chosen[1], chosen[0]])
+        for before, after in zip(chosen[:2], chosen[1:3]):
+            self.assertEqual(browser.evaluate((index % before) + " - " + (index % after)), 1)
+        self.assertEqual(browser.evaluate("document.getElementById('timeline').dispatchEvent("
+                                          "new KeyboardEvent('keydown', {key: 'Home'})), "
+                                          "pointed - chunks[0].frame"), 0)
+        # the latest one: it moves on, without a word
+        browser.press("End")
+        self.assertIsNone(browser.evaluate("pointed"))
+        text, frame = browser.evaluate("[%s, chunks.at(-1).frame]" % told)
+        browser.wait("chunks.at(-1).frame > %d" % frame)
+        self.assertEqual(browser.evaluate(told), text)
+        self.assertFalse(browser.evaluate((TEXT % "chunk") + ".startsWith(%s)" % told))
+        self.leave_fields()
+        browser.wait(told + ".startsWith(`chunk ${chunks.at(-1).chunk}: `)")
+
     def test_drafts(self):
         """What is typed and not applied stays, whatever changes, until its very member is set."""
         browser = self.browser
