@@ -423,11 +423,30 @@ const keys = {
 };
 const steps = {ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -KEEP, End: KEEP};
 
+// Who dictates, or hits keys unintended, can turn them off. A browser that may keep nothing has them
+// on again when the page is loaded.
+function rememberKeys() {
+  try {
+    localStorage.setItem("lightforce-keys", $("keys-on").checked ? "on" : "off");
+  } catch {
+    // it may keep nothing
+  }
+}
+
+function recallKeys() {
+  try {
+    $("keys-on").checked = localStorage.getItem("lightforce-keys") !== "off";
+  } catch {
+    // it may keep nothing
+  }
+}
+
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input:not([type=checkbox]):not([type=range]), select");
   if (event.key === "Escape" && typing)
     event.target.blur();
-  if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open)
+  if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open
+      || !$("keys-on").checked)
     return;
   if (Object.hasOwn(keys, event.key)) {
     event.preventDefault();
@@ -455,6 +474,7 @@ $("record").onclick = toggleRecording;
 $("layer").onchange = () => set({"probe-layer": Number($("layer").value)});
 $("head").onchange = () => set({"probe-head": Number($("head").value)});
 $("help-button").onclick = () => $("help").showModal();
+$("keys-on").onchange = rememberKeys;
 $("timeline").onkeydown = (event) => {
   if (Object.hasOwn(steps, event.key)) {
     event.preventDefault();
@@ -467,4 +487,5 @@ for (const id of ["timeline", "map"]) {
 }
 addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+recallKeys();
 connect();

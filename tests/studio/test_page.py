@@ -238,8 +238,45 @@ class Page(Open):
         browser.wait("document.fullscreenElement === null")
         browser.press("?")
         browser.wait(HELP)
+        self.assertEqual(browser.evaluate("document.activeElement.textContent"), "Close")
         browser.press("Escape")
         browser.wait("!" + HELP)
+
+    def switch_keys(self):
+        self.browser.evaluate("document.getElementById('help-button').click()")
+        self.browser.evaluate("document.getElementById('keys-on').click()")
+        self.browser.press("Escape")
+        self.browser.wait("!" + HELP)
+        self.leave_fields()
+
+    def test_keys_off(self):
+        """Single keys can be turned off, and the browser remembers it; those of parts stay."""
+        browser = self.browser
+        self.leave_fields()
+        self.switch_keys()
+        try:
+            for _ in range(2):
+                sent = browser.evaluate("nextId")
+                for key in "?", "/", "n", "d", "r", "+", "-", "l", "h", "f":
+                    browser.press(key)
+                self.assertFalse(browser.evaluate(HELP))
+                self.assertEqual(browser.evaluate("document.activeElement.tagName"), "BODY")
+                self.assertIsNone(browser.evaluate("document.fullscreenElement"))
+                self.assertEqual(browser.evaluate("nextId"), sent)
+                browser.evaluate("document.getElementById('timeline').focus()")
+                browser.wait("chunks.length > 1")
+                browser.press("ArrowLeft")
+                self.assertIsNotNone(browser.evaluate("pointed"))
+                browser.press("End")
+                self.leave_fields()
+                browser.open("about:blank")
+                browser.open(self.studio.url)
+                self.live()
+        finally:
+            self.switch_keys()
+        browser.press("?")
+        browser.wait(HELP)
+        browser.press("Escape")
 
     def test_chosen_chunk(self):
         """Arrow keys choose a chunk, and screen readers are told of that one only."""
