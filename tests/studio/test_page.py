@@ -36,6 +36,20 @@ PLAYBACK = """(async () => {
   video.cancelVideoFrameCallback(handle);
   return {frames, before, after: await count()};
 })()"""
+# each picture of a second and a half, once what is on its way has been shown
+PICTURES = """(async () => {
+  const video = document.getElementById("video"), pictures = [];
+  const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+  const take = () => {
+    pictures.push(%s);
+    handle = video.requestVideoFrameCallback(take);
+  };
+  await wait(1000);
+  let handle = video.requestVideoFrameCallback(take);
+  await wait(1500);
+  video.cancelVideoFrameCallback(handle);
+  return pictures;
+})()""" % GREY
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 TEXT = "document.getElementById('%s').textContent"
 HELP = "document.getElementById('help').open"
@@ -129,8 +143,14 @@ class Open(unittest.TestCase):
         browser.press("/")
         self.assertEqual(browser.evaluate("document.activeElement.id"), "prompt")
         browser.type(prompt)
+        # Counted from the latest that is told of before the studio has the prompt, early in it: a
+        # chunk is taken a little before its time, and one more is begun then.
+        browser.wait("chunks.at(-1).frame > %d" % browser.evaluate("chunks.at(-1).frame"))
+        browser.evaluate("window.begin = new Promise((done) => { const id = nextId; handlers.ok = "
+                         "(message) => message.id === id && done(chunks.at(-1)); }), 0")
         browser.press("Enter")
-        begin = browser.evaluate("chunks.at(-1)")
+        begin = browser.evaluate("begin")
+        browser.evaluate("delete handlers.ok")
         browser.wait(TEXT % "shown" + " === 'shows: %s'" % prompt)
         found = "chunks.find(chunk => chunk.serial > %d)" % begin["serial"]
         browser.wait(found + " !== undefined")
@@ -177,14 +197,10 @@ class Page(Open):
                 client.wait("prompt", until=lambda p: p["prompt"] == prompt)
                 serial = client.wait("chunk", until=lambda c: c["chunk"] == 0)["serial"]
                 self.browser.wait("chunks.some(c => c.serial === %d && c.chunk === 0)" % serial)
-                # the picture that is on the screen a while after its chunk began
-                pictures = []
-                for _ in range(10):
-                    pictures.append(self.browser.evaluate(GREY))
-                    time.sleep(0.1)
-                shown.append(pictures)
-            near = min(difference(a, b) for a in shown[0][5:] for b in shown[2][5:])
-            far = min(difference(a, b) for a in shown[0][5:] for b in shown[1][5:])
+                shown.append(self.browser.evaluate(PICTURES))
+            near = min(difference(a, b) for a in shown[0] for b in shown[2])
+            far = min(difference(a, b) for a in shown[0] for b in shown[1])
+            print("%.1f to the same one, %.1f to the other one" % (near, far), flush=True)
             self.assertGreater(far, near)
 
     def test_record(self):
