@@ -49,6 +49,7 @@ float *lf_cpu_shared (LfQueue *q, gsize floats);
 #ifdef __x86_64__
 #define LF_CPU_AVX512
 #endif
+#endif
 
 /* Whether there are loops for the processor's vectors: 64 bytes, 32 with multiply-add. */
 static inline gboolean
@@ -71,7 +72,6 @@ lf_cpu_has_avx2 (void)
   return FALSE;
 #endif
 }
-#endif
 
 /* Compiles a function for several levels of x86-64 and picks one when loading. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)                                \
