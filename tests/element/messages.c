@@ -438,7 +438,7 @@ GST_START_TEST (test_settings_arrive)
   fail_unless_equals_int (log.config.window, 12);
   fail_unless_equals_int (log.config.sink, 1);
   fail_unless_equals_int (log.config.blend_chunks, 7);
-  fail_unless_equals_int (log.prompt_switch, LF_PROMPT_SWITCH_RECACHE);
+  fail_unless_equals_int (log.config.prompt_switch, LF_PROMPT_SWITCH_RECACHE);
   fail_unless (log.sparse.enabled && log.sparse.target == 0.85 && log.sparse.base == 0.95);
   fail_unless (log.sparse.keep_frames == 3 && log.sparse.keep_sink == 1);
   fail_unless_equals_int (log.sparse.keep_near, 1);
