@@ -175,8 +175,9 @@ lf_src_apply_seek (LightforceSrc *self)
     bsrc->num_buffers_left = bsrc->num_buffers - (gint) frame - 1;
   }
   GST_OBJECT_LOCK (self);
-  /* Going on is enough for a later picture of a video that would be the same from its beginning. */
-  again = frame < self->next_picture || self->shift != 0 || self->mixed
+  /* Going on is enough for a later picture of a video that would be the same from its beginning, and
+   * at its start, which comes here, too, nothing was seen yet. */
+  again = frame < self->next_picture || self->shift != 0 || (self->mixed && self->counts.shown > 0)
           || lf_src_worker_get_restarts (self->worker) != self->restarts;
   if (again) {
     lf_prompts_rewind (self->prompts);
