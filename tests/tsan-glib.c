@@ -17,11 +17,12 @@ void __tsan_release (void *address);
 
 #define EXPORT __attribute__ ((visibility ("default")))
 
-/* The function of this name in the libraries behind this one. */
+/* `real` is the function of this name in the libraries behind this one. */
 #define REAL(type, name)                                                                           \
-  static type real;                                                                                \
-  if (!__atomic_load_n (&real, __ATOMIC_ACQUIRE))                                                  \
-  __atomic_store_n (&real, (type) dlsym (RTLD_NEXT, name), __ATOMIC_RELEASE)
+  static type known;                                                                               \
+  type real = __atomic_load_n (&known, __ATOMIC_ACQUIRE);                                          \
+  if (!real)                                                                                       \
+  __atomic_store_n (&known, real = (type) dlsym (RTLD_NEXT, name), __ATOMIC_RELEASE)
 
 typedef void (*MutexFunc) (GMutex *);
 typedef gboolean (*TryFunc) (GMutex *);
