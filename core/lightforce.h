@@ -260,8 +260,8 @@ typedef struct
   const LfSelection *selection;  /* NULL: no probe is set, or all keys were attended to */
 } LfChunk;
 
-/* Makes the next chunk. Returns a reference, for lf_chunk_unref; NULL with `error` set on failure; after a cancelled call, or one that found
- * no memory, the stream can go on: the same chunk is made again. */
+/* Makes the next chunk. Returns a reference, for lf_chunk_unref; NULL with `error` set on failure. After
+ * a cancelled call, or one that found no memory, the stream can go on: the same chunk is made again. */
 LF_API LfChunk *lf_stream_next (LfStream *stream, GCancellable *cancellable, GError **error);
 /* Does what the next call of lf_stream_next would begin with: one more pass over the latest chunk, by
  * which later ones remember it. For a moment in which nothing waits for a chunk; if it has been done,

@@ -3,10 +3,9 @@
  * SPDX-License-Identifier: LGPL-2.1-or-later
  */
 #include <gst/check/gsttestclock.h>
-#include <glib/gstdio.h>
 #include <gst/controller/gstdirectcontrolbinding.h>
 #include <gst/controller/gstinterpolationcontrolsource.h>
-#include "tests/element/rig.h"
+#include "tests/element/script.h"
 
 #define RGBX "video/x-raw,format=RGBx"
 
@@ -35,15 +34,11 @@ flush (Rig *rig)
 /* A video that begins again in the middle has the prompts of the time at which it shows. */
 GST_START_TEST (test_restart_and_times)
 {
-  g_autofree char *path = NULL, *properties = NULL;
   Rig *rig;
   guint i;
-  gint fd = g_file_open_tmp ("lightforce-XXXXXX", &path, NULL);
 
-  fail_unless (fd >= 0 && g_close (fd, NULL));
-  fail_unless (g_file_set_contents (path, "00:00 one\n00:01 two\n00:03 three\n", -1, NULL));
-  properties = g_strdup_printf ("prompt-file=%s queue-chunks=1 num-buffers=70", path);
-  rig = rig_new (properties, RGBX);
+  script_write ("00:00 one\n00:01 two\n00:03 three\n");
+  rig = script_rig ("queue-chunks=1 num-buffers=70");
   STANDIN_SET (hold_chunk, 2);
   rig_set_state (rig, GST_STATE_PLAYING);
   rig_wait_frames (rig, 21);
@@ -57,7 +52,6 @@ GST_START_TEST (test_restart_and_times)
     fail_unless (has_flag (rig, i, GST_BUFFER_FLAG_DISCONT) == (i == 21));
   }
   rig_free (rig);
-  g_unlink (path);
 }
 GST_END_TEST;
 
@@ -386,17 +380,14 @@ GST_END_TEST;
  * frames: the next seek makes the video anew. */
 GST_START_TEST (test_times_and_seek)
 {
-  g_autofree char *path = NULL, *properties = NULL;
+  g_autofree char *properties = g_strdup_printf ("prompt-file=%s num-buffers=70", script_path);
   Rig *rig;
   guint i;
-  gint fd = g_file_open_tmp ("lightforce-XXXXXX", &path, NULL);
 
-  fail_unless (fd >= 0 && g_close (fd, NULL));
-  fail_unless (g_file_set_contents (path, "00:00 one\n00:01 two\n", -1, NULL));
-  properties = g_strdup_printf ("prompt-file=%s num-buffers=70", path);
+  script_write ("00:00 one\n00:01 two\n");
   rig = rig_new_held (properties, RGBX, 3);
   if (__i__ == 1)
-    fail_unless (g_file_set_contents (path, "00:00 three\n", -1, NULL));
+    script_write ("00:00 three\n");
   else if (__i__ == 2)
     g_object_set (rig->src, "framerate", 32, 1, NULL);
   STANDIN_SET (hold_chunk, 4);
@@ -412,7 +403,6 @@ GST_START_TEST (test_times_and_seek)
   for (i = 0; i < 10; i++)
     check_picture (rig, i, __i__ == 1 ? "three" : "two", 60 + i);
   rig_free (rig);
-  g_unlink (path);
 }
 GST_END_TEST;
 
@@ -449,6 +439,7 @@ add (Suite *suite)
 {
   TCase *tc = rig_case (suite, "jumps");
 
+  tcase_add_checked_fixture (tc, script_setup, script_teardown);
   tcase_add_test (tc, test_restart_and_times);
   tcase_add_test (tc, test_flush_and_repeat);
   tcase_add_test (tc, test_flush_while_decoding);
