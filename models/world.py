@@ -194,6 +194,52 @@ def waves(x, parts):
     return y, sum(a * f * torch.cos(f * x + p) for a, f, p in parts)
 
 
+def landmarks(canvas, v, foot, paint):
+    """Something in front in each ten latents, two sizes in turns, `foot` below the horizon: it goes with the camera,
+    and shows so also where all else is far, dark or white.  paint(canvas, v, x, up, size): x from its middle, up
+    from its foot."""
+    cell = 10 * LATENT
+    x = v.scroll(1.0) + (v.s.code(NEAR) * 20).floor() * LATENT
+    k = (x / cell).floor()
+    odd = k % 2
+    return paint(canvas, v, x - (k + 0.5 - 0.1 * odd) * cell, v.horizon + foot + odd * LATENT - v.y, 0.9 + 0.3 * odd)
+
+
+def boulder(dark, lit):
+    def paint(canvas, v, x, up, size):
+        d = ((x / 1.5) ** 2 + up ** 2).sqrt() - 0.13 * size
+        return solid(canvas, v, torch.maximum(d, -up), up / (0.13 * size), dark, lit)
+    return paint
+
+
+def fir(canvas, v, x, up, size):
+    height = 0.34 * size
+    tier = fract((up / height * 3).clamp(0, 2.999))
+    d = torch.maximum(x.abs() - 0.11 * size * (1.05 - up / height) * (1.0 - 0.35 * tier),
+                      torch.maximum(up - height, -up))
+    return solid(canvas, v, d, up / height, (.07, .20, .17), (.24, .40, .34))
+
+
+def rock(canvas, v, x, up, size):
+    """With foam around it."""
+    foam = ((x / 2.4) ** 2 + (up * 2.2) ** 2).sqrt() - 0.12 * size
+    canvas = over(canvas, colour3(.95, .97, 1.)(v) * (0.3 + 0.7 * v.light), edge(foam, v.pixel * 1.5) * 0.85)
+    d = ((x / 1.4) ** 2 + (up * 0.9) ** 2).sqrt() - 0.14 * size
+    return solid(canvas, v, torch.maximum(d, -up), up / (0.15 * size), (.16, .16, .19), (.46, .46, .48))
+
+
+def street_tree(canvas, v, x, up, size):
+    trunk = torch.maximum(x.abs() - 0.018, torch.maximum(up - 0.2, -up))
+    crown = (x ** 2 + (up - 0.26) ** 2).sqrt() - 0.12 * size
+    return solid(canvas, v, torch.minimum(trunk, crown), (up - 0.1) / 0.3, (.10, .22, .10), (.32, .54, .22))
+
+
+def solid(canvas, v, distance, height, dark, lit):
+    """A shape lit from above."""
+    colour = torch.lerp(colour3(*dark)(v), colour3(*lit)(v), height.clamp(0, 1)[:, :, None]) * v.light
+    return over(canvas, colour, edge(distance, v.pixel))
+
+
 def hills(canvas, v):
     far, near = v.s.code(FAR) * 6.283, v.s.code(NEAR) * 6.283
     layers = (
@@ -206,7 +252,7 @@ def hills(canvas, v):
         canvas = ridge(canvas, v, v.horizon + base - y, slope, colour3(*lit), colour3(*dark), haze, 0.9)
         if depth == 0.5:
             canvas = trees(canvas, v, x, v.horizon + base, parts, round_top=True)
-    return canvas
+    return landmarks(canvas, v, 0.6, boulder((.52, .50, .50), (.92, .90, .86)))
 
 
 def trees(canvas, v, x, base, parts, round_top):
@@ -252,7 +298,8 @@ def sea(canvas, v):
     column = torch.exp(-((v.x - v.sun_x) / (0.12 + 0.25 * below.clamp(min=0))) ** 2)
     glitter = column * smooth(-0.1, 0.7, crest) * (0.75 * (1 - 0.9 * v.wet[..., 0]))
     water = torch.lerp(water, table(SUN_COLOUR, v.s.time), glitter[:, :, None])
-    return over(canvas, water, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
+    canvas = over(canvas, water, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
+    return landmarks(canvas, v, 0.6, rock)
 
 
 def desert(canvas, v):
@@ -270,7 +317,8 @@ def desert(canvas, v):
             canvas = cacti(canvas, v, x)
     below = (v.y - v.horizon - 0.3).clamp(min=0)
     ripple = torch.sin(60 * below / (0.35 + below) + 3 * torch.sin(v.scroll(1.0) * 2 + near))
-    return over(canvas, v.light * 0.25, (below > 0) * 0.10 * (0.5 + 0.5 * ripple))
+    canvas = over(canvas, v.light * 0.25, (below > 0) * 0.10 * (0.5 + 0.5 * ripple))
+    return landmarks(canvas, v, 0.6, boulder((.20, .14, .13), (.50, .38, .33)))
 
 
 def cacti(canvas, v, x):
@@ -305,7 +353,8 @@ def snow(canvas, v):
     canvas = ridge(canvas, v, v.horizon + 0.16 - y, slope, colour3(.95, .97, 1.), colour3(.78, .84, .95), 0.1, 0.3)
     canvas = trees(canvas, v, x, v.horizon + 0.16, parts, round_top=False)
     y, slope = waves(v.scroll(1.0), ((.04, 1.2, near + 1),))
-    return ridge(canvas, v, v.horizon + 0.38 - y, slope, colour3(1., 1., 1.), colour3(.84, .89, .97), 0.0, 0.2)
+    canvas = ridge(canvas, v, v.horizon + 0.38 - y, slope, colour3(1., 1., 1.), colour3(.84, .89, .97), 0.0, 0.2)
+    return landmarks(canvas, v, 0.7, fir)
 
 
 def city(canvas, v):
@@ -336,8 +385,9 @@ def city(canvas, v):
     x = v.scroll(1.0)
     ground = torch.lerp(colour3(.62, .61, .60)(v), colour3(.36, .37, .40)(v), smooth(0.10, 0.12, below)[:, :, None])
     canvas = over(canvas, ground * v.light, edge(-below, v.pixel).expand(-1, v.t.shape[1], -1, WIDTH))
-    dash = torch.maximum((fract(x / 0.8) - 0.5).abs() * 0.8 - 0.2, (below - 0.5).abs() - 0.015)
-    return over(canvas, colour3(.95, .93, .80)(v) * v.light, edge(dash, v.pixel))
+    dash = torch.maximum((fract(x / 0.8) - 0.5).abs() * 0.8 - 0.2, (below - 0.5).abs() - 0.025)
+    canvas = over(canvas, colour3(.95, .93, .80)(v) * v.light, edge(dash, v.pixel))
+    return landmarks(canvas, v, 0.25, street_tree)
 
 
 LAND = (sea, hills, desert, snow, city)
