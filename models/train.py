@@ -10,9 +10,10 @@ Stages, each bounded by wall clock:
            clip so far: far enough off to learn the way back, not so far that the true next chunk
            cannot be told from it (the mean of what could be next is a blur)
   sparse   rollout with Chunk-Aware Growth and Hierarchical Sparse Attention switched on, at the
-           model's own sparsity and at 0.8 and 0.9; the weights before it are kept in DIR/dense
+           model's own sparsity and at 0.8 and 0.9
 --stages teach=6,rollout=2 names stages and minutes.  --resume DIR goes on from another run's output,
-or from what unpack.py makes of a packed model.  Weights are saved every minute.
+or from what unpack.py makes of a packed model.  Weights are saved every minute, those at the end of
+each stage of the transformer in DIR/STAGE, too.
 """
 import argparse
 import copy
@@ -497,9 +498,8 @@ def main():
         if stage == "codec":
             run.codec(float(minutes))
             continue
-        if stage == "sparse":
-            run.save("dense")
         run.generator(float(minutes), stage)
+        run.save(stage)
         if run.ranks.first:
             run.samples(sparse=stage == "sparse")
             run.evaluate(stage == "sparse")
