@@ -182,6 +182,11 @@ struct _LfBackendOps
    * or, where w is FP8 and x_scale (rows) is not NULL, e4m3 with a scale a row. */
   void (*linear) (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
       const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
+  /* The same where the next layer takes FP8: y (rows, n_out) e4m3 and y_scale (rows) f32 as
+   * quantize makes them of what linear gives. The epilogue is NONE or GELU; in 16 bits, v may be
+   * rounded before GELU instead of after it. */
+  void (*linear_to_fp8) (LfQueue *q, const LfLinear *w, void *y, float *y_scale, const void *x,
+      const float *x_scale, gint rows, LfEpilogue epilogue);
   /* FP8 weights: y (rows, n) e4m3 = x / scale of the row, scale (rows) f32 = largest |x| of
    * the row / 448, or 1 where all are 0. x (rows, n) dtype: F32, BF16 or F16. */
   void (*quantize) (

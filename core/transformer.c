@@ -184,9 +184,10 @@ store_open (const Pass *p, gint i, LfQkNormRope *a, gboolean attends)
 }
 
 /* out = epilogue (norm (x) w), where x first takes what `norm` adds: what the part before has
- * left in y. */
+ * left in y. With `out_scale`, out is FP8. */
 static void
-normed_linear (const Pass *p, LfNorm norm, const LfLinear *w, void *out, LfEpilogue epilogue)
+normed_linear (
+    const Pass *p, LfNorm norm, const LfLinear *w, void *out, float *out_scale, LfEpilogue epilogue)
 {
   LfTransformerState *s = p->s;
   gboolean fp8 = w->dtype == LF_DTYPE_F8_E4M3;
@@ -199,7 +200,10 @@ normed_linear (const Pass *p, LfNorm norm, const LfLinear *w, void *out, LfEpilo
   norm.eps = EPSILON;
   p->ops->norm_modulate (p->q, &norm);
   mark (p, LF_PHASE_REST);
-  p->ops->linear (p->q, w, out, w->n_out, norm.y, norm.y_scale, p->L, epilogue, NULL);
+  if (out_scale)
+    p->ops->linear_to_fp8 (p->q, w, out, out_scale, norm.y, norm.y_scale, p->L, epilogue);
+  else
+    p->ops->linear (p->q, w, out, w->n_out, norm.y, norm.y_scale, p->L, epilogue, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
@@ -228,7 +232,7 @@ project (const Pass *p, gint i, gboolean attends)
 
   normed_linear (p,
       (LfNorm){.add = i ? s->y : NULL, .gate = e - p->C, .shift = e, .scale = e + p->C, .one = 1},
-      &layer->qkv, s->wide, LF_EPILOGUE_NONE);
+      &layer->qkv, s->wide, NULL, LF_EPILOGUE_NONE);
   if (s->cache->fp8)
     store_open (p, i, &a, attends);
   else
@@ -256,7 +260,7 @@ attend_text (const Pass *p, gint i)
   normed_linear (p,
       (LfNorm){
           .add = s->y, .gate = e + 2 * C, .shift = layer->norm3_bias, .scale = layer->norm3_weight},
-      &layer->text_q, s->queries, LF_EPILOGUE_NONE);
+      &layer->text_q, s->queries, NULL, LF_EPILOGUE_NONE);
   p->ops->rms_norm (
       p->q, s->queries, C, s->queries, cache->backend->act, C, layer->text_norm_q, L, C, EPSILON);
   mark (p, LF_PHASE_REST);
@@ -298,8 +302,8 @@ finish_layer (const Pass *p, gint i)
   attend_text (p, i);
 
   normed_linear (p, (LfNorm){.add = s->y, .shift = e + 3 * C, .scale = e + 4 * C, .one = 1},
-      &layer->ffn0, s->wide, LF_EPILOGUE_GELU);
-  p->ops->linear (p->q, &layer->ffn2, s->y, C, s->wide, NULL, L, LF_EPILOGUE_NONE, NULL);
+      &layer->ffn0, s->wide, s->wide_scale, LF_EPILOGUE_GELU);
+  p->ops->linear (p->q, &layer->ffn2, s->y, C, s->wide, s->wide_scale, L, LF_EPILOGUE_NONE, NULL);
   mark (p, LF_PHASE_LINEAR);
 }
 
@@ -375,7 +379,7 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
 
     normed_linear (&p,
         (LfNorm){.add = s->y, .gate = last_gate, .shift = e, .scale = e + p.C, .one = 1}, &t->head,
-        s->patches, LF_EPILOGUE_NONE);
+        s->patches, NULL, LF_EPILOGUE_NONE);
     p.ops->unpatchify (p.q, flow, s->patches, frames, t->z, 2 * s->height, 2 * s->width);
     mark (&p, LF_PHASE_REST);
   }

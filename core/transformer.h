@@ -105,7 +105,8 @@ typedef struct
   float *normed_scale; /* (L) f32, and its scales; NULL without such layers */
   void *queries;       /* (L, C) act */
   void *keys_plain;    /* (L, C) act: before rotation; FP8 cache in relative mode */
-  void *wide;          /* (L, max (3 C, ffn)) act */
+  void *wide;          /* (L, 3 C) act, and (L, ffn) act, or e4m3 where FP8 layers read that, */
+  float *wide_scale;   /* (L) f32, with these scales; NULL without such layers */
   void *patches;       /* (L, 4 Z) act */
   float *latents;      /* (max_frames, Z, H, W) f32, for recaching */
   float *q_pooled;     /* (q_blocks, C) f32 */

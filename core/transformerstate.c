@@ -50,6 +50,7 @@ lay_out (LfTransformerState *s, LfArena *arena, gint window)
   gsize act = lf_dtype_size (t->backend->act), C = t->dim;
   gsize L = (gsize) s->max_frames * s->n;
   gsize q_blocks = (L + s->sparse.block_q - 1) / s->sparse.block_q;
+  gboolean fp8 = t->layers[0].ffn2.dtype == LF_DTYPE_F8_E4M3;
 
   s->modulation =
       lf_arena_take (arena, (gsize) s->n_timesteps * t->n_layers * 6 * C * sizeof (float));
@@ -69,7 +70,8 @@ lay_out (LfTransformerState *s, LfArena *arena, gint window)
   s->attended = lf_arena_take (arena, L * C * act);
   s->queries = lf_arena_take (arena, L * C * act);
   s->keys_plain = s->cache->fp8 && s->cache->relative ? lf_arena_take (arena, L * C * act) : NULL;
-  s->wide = lf_arena_take (arena, L * MAX (3 * t->dim, t->ffn_dim) * act);
+  s->wide = lf_arena_take (arena, L * MAX (3 * C * act, t->ffn_dim * (fp8 ? 1 : act)));
+  s->wide_scale = fp8 ? lf_arena_take (arena, L * sizeof (float)) : NULL;
   s->patches = lf_arena_take (arena, L * 4 * t->z * act);
   s->latents = lf_arena_take (arena, MAX (L * 4 * t->z, (gsize) t->freq_dim) * sizeof (float));
   s->q_pooled = lf_arena_take (arena, q_blocks * C * sizeof (float));

@@ -200,6 +200,7 @@ static const LfBackendOps cpu_ops = {
     .from_float = cpu_from_float,
     .to_float = cpu_to_float,
     .linear = lf_cpu_linear,
+    .linear_to_fp8 = lf_cpu_linear_to_fp8,
     .quantize = lf_cpu_quantize,
     .norm_modulate = lf_cpu_norm_modulate,
     .rms_norm = lf_cpu_rms_norm,

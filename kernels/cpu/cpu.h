@@ -101,6 +101,8 @@ void lf_cpu_expand_frames (LfQueue *q, void *x, const void *cache, const float *
 /* linear.c */
 void lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
     const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
+void lf_cpu_linear_to_fp8 (LfQueue *q, const LfLinear *w, void *y, float *y_scale, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue);
 
 /* transformer.c */
 void lf_cpu_norm_modulate (LfQueue *q, const LfNorm *a);

@@ -137,18 +137,17 @@ round_piece (gpointer data, gint64 begin, gint64 end, gint thread)
   }
 }
 
-void
-lf_cpu_linear_at (const LfGemmLevel *level, LfQueue *q, const LfLinear *w, void *y, gint ldy,
-    const void *x, const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
+/* What `a` says, with `room` for (rows, n_in) floats. */
+static void
+multiply_all (Linear a, const float *x_scale, float *room)
 {
-  Linear a = {level, q, w, y, ldy, x, rows, 0, 0, epilogue, gate};
-  gint row_pieces;
+  const LfLinear *w = a.w;
+  LfQueue *q = a.q;
+  gint rows = a.rows, row_pieces;
 
-  if (rows <= 0)
-    return;
   if (w->dtype == LF_DTYPE_F8_E4M3) {
     /* products of FP8 have it on both sides: each row of x with a scale of its own */
-    Round r = {q, lf_cpu_shared (q, (gsize) rows * w->n_in), x, x, x_scale, w->n_in};
+    Round r = {q, room, a.x, (const guint8 *) a.x, x_scale, w->n_in};
 
     lf_cpu_for (q, rows, 16, round_piece, &r);
     a.x = r.y;
@@ -158,9 +157,20 @@ lf_cpu_linear_at (const LfGemmLevel *level, LfQueue *q, const LfLinear *w, void 
   row_pieces = (4 * q->threads + a.column_pieces - 1) / a.column_pieces;
   row_pieces = CLAMP (row_pieces, 1, MAX (rows / PIECE_ROWS, 1));
   a.piece_rows = (rows + row_pieces - 1) / row_pieces;
-  a.piece_rows = (a.piece_rows + level->rows[0] - 1) / level->rows[0] * level->rows[0];
+  a.piece_rows = (a.piece_rows + a.level->rows[0] - 1) / a.level->rows[0] * a.level->rows[0];
   row_pieces = (rows + a.piece_rows - 1) / a.piece_rows;
   lf_cpu_for (q, (gint64) row_pieces * a.column_pieces, 1, linear_piece, &a);
+}
+
+void
+lf_cpu_linear_at (const LfGemmLevel *level, LfQueue *q, const LfLinear *w, void *y, gint ldy,
+    const void *x, const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate)
+{
+  Linear a = {level, q, w, y, ldy, x, rows, 0, 0, epilogue, gate};
+  gboolean fp8 = w->dtype == LF_DTYPE_F8_E4M3;
+
+  if (rows > 0)
+    multiply_all (a, x_scale, fp8 ? lf_cpu_shared (q, (gsize) rows * w->n_in) : NULL);
 }
 
 void
@@ -171,4 +181,20 @@ lf_cpu_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
   const LfGemmLevel *const *levels = lf_cpu_gemm_levels (&n_levels);
 
   lf_cpu_linear_at (levels[0], q, w, y, ldy, x, x_scale, rows, epilogue, gate);
+}
+
+void
+lf_cpu_linear_to_fp8 (LfQueue *q, const LfLinear *w, void *y, float *y_scale, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue)
+{
+  gint n_levels;
+  gsize count = (gsize) rows * w->n_out;
+  Linear a = {
+      lf_cpu_gemm_levels (&n_levels)[0], q, w, NULL, w->n_out, x, rows, 0, 0, epilogue, NULL};
+
+  if (rows <= 0)
+    return;
+  a.y = lf_cpu_shared (q, count + (gsize) rows * w->n_in);
+  multiply_all (a, x_scale, a.y + count);
+  lf_cpu_quantize (q, y, y_scale, a.y, LF_DTYPE_F32, rows, w->n_out);
 }

@@ -386,6 +386,7 @@ static const LfBackendOps cuda_ops = {
     .from_float = lf_cuda_from_float,
     .to_float = lf_cuda_to_float,
     .linear = lf_cuda_linear,
+    .linear_to_fp8 = lf_cuda_linear_to_fp8,
     .quantize = lf_cuda_quantize,
     .norm_modulate = lf_cuda_norm_modulate,
     .rms_norm = lf_cuda_rms_norm,

@@ -256,6 +256,14 @@ lf_block_max (float v, float *shared)
   return lf_warp_max (lane < warps ? shared[lane] : 0);
 }
 
+/* The same over a row's WARPS warps: one, which may share a block with others, or a whole block. */
+template <int WARPS>
+__device__ __forceinline__ float
+lf_row_max (float v, float *shared)
+{
+  return WARPS == 1 ? lf_warp_max (v) : lf_block_max (v, shared);
+}
+
 #define LF_FP8_LARGEST 448.0f     /* of e4m3 */
 #define LF_FP8_SMALLEST 0x1p-100f /* what lies below counts as 0: its scale would be no float */
 

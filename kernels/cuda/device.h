@@ -27,6 +27,7 @@ typedef enum
   LF_CUDA_SCRATCH_WORKSPACE, /* cuBLASLt's */
   LF_CUDA_SCRATCH_LINEAR,    /* products on their way to an epilogue */
   LF_CUDA_SCRATCH_FP8,       /* quantised activations and their scales */
+  LF_CUDA_SCRATCH_TO_FP8,    /* what a layer gives before it is quantised */
   LF_CUDA_SCRATCH_ATTENTION,
   LF_CUDA_SCRATCH_MISC,
   LF_CUDA_N_SCRATCH
@@ -117,10 +118,14 @@ void lf_cuda_lt_close (LfCudaDevice *device);
 /* linear.cu */
 void lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
     const float *x_scale, gint rows, LfEpilogue epilogue, const float *gate);
+void lf_cuda_linear_to_fp8 (LfQueue *q, const LfLinear *w, void *y, float *y_scale, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue);
 
 /* fp8.cu */
 void lf_cuda_quantize (
     LfQueue *q, void *y, float *scale, const void *x, LfDType dtype, gsize rows, gint n);
+/* The same of GELU of x (rows, n) act, in f32. */
+void lf_cuda_quantize_gelu (LfQueue *q, void *y, float *scale, const void *x, gsize rows, gint n);
 void lf_cuda_compress_frames (LfQueue *q, void *cache, float *scales, const void *x,
     const gint32 *slots, gint frames, gint n, gint heads, gint d);
 void lf_cuda_expand_frames (LfQueue *q, void *x, const void *cache, const float *scales,

@@ -305,3 +305,23 @@ lf_cuda_linear (LfQueue *q, const LfLinear *w, void *y, gint ldy, const void *x,
   else
     LF_CUDA_ACT (q, linear_to<T> (q, w, static_cast<T *> (y), ldy, in, f));
 }
+
+/* cuBLASLt makes no FP8 with a scale a row, so what it gives is read once more in any case. That
+ * takes as long as memory does, and GELU has its place there: in the product it takes time. */
+void
+lf_cuda_linear_to_fp8 (LfQueue *q, const LfLinear *w, void *y, float *y_scale, const void *x,
+    const float *x_scale, gint rows, LfEpilogue epilogue)
+{
+  gboolean gelu = epilogue == LF_EPILOGUE_GELU;
+  LfDType act = q->backend->act;
+  void *v;
+
+  if (q->error || rows <= 0 || w->n_out <= 0)
+    return;
+  v = lf_cuda_scratch (q, LF_CUDA_SCRATCH_TO_FP8, (gsize) rows * w->n_out * lf_dtype_size (act));
+  lf_cuda_linear (q, w, v, w->n_out, x, x_scale, rows, LF_EPILOGUE_NONE, NULL);
+  if (gelu)
+    lf_cuda_quantize_gelu (q, y, y_scale, v, rows, w->n_out);
+  else
+    lf_cuda_quantize (q, y, y_scale, v, act, rows, w->n_out);
+}

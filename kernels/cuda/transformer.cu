@@ -61,13 +61,6 @@ row_sum (float v, float *shared)
   return WARPS == 1 ? lf_warp_sum (v) : lf_block_sum (v, shared);
 }
 
-template <int WARPS>
-__device__ __forceinline__ float
-row_max (float v, float *shared)
-{
-  return WARPS == 1 ? lf_warp_max (v) : lf_block_max (v, shared);
-}
-
 /* N values in e4m3, aligned to N bytes. */
 template <int N>
 __device__ __forceinline__ void
@@ -167,7 +160,7 @@ __launch_bounds__ (WARPS == 1 ? 128 : 256, WARPS == 1 ? 5 : 2) norm_packs (Norm 
         lf_store_values (y + c, v[i]);
     }
   if constexpr (FP8) {
-    float most = row_max<WARPS> (sum, shared), inverse = lf_fp8_inverse (most);
+    float most = lf_row_max<WARPS> (sum, shared), inverse = lf_fp8_inverse (most);
 
     if (lane == 0)
       a.y_scale[row] = lf_fp8_scale (most);

@@ -41,7 +41,7 @@ typedef enum
 
 typedef struct _Ck Ck;
 
-typedef struct
+typedef struct _CkBuffer
 {
   Ck *check;
   const char *name;
@@ -56,6 +56,8 @@ typedef struct
   guint8 *bytes;  /* the others */
   guint8 *memory[1 + CK_MAX_SETS]; /* of the reference; of the tested backend */
   guint8 *expected, *first;        /* results, as they lie there */
+  /* CK_BYTES: of e4m3, (rows) CK_F32, an output declared before; compared as numbers then */
+  const struct _CkBuffer *scales;
 } CkBuffer;
 
 typedef struct
@@ -191,6 +193,7 @@ void ck_check_copy (Ck *c);
 void ck_check_from_float (Ck *c);
 void ck_check_to_float (Ck *c);
 void ck_check_linear (Ck *c);
+void ck_check_linear_to_fp8 (Ck *c);
 void ck_check_quantize (Ck *c);
 void ck_check_norm_modulate (Ck *c);
 void ck_check_rms_norm (Ck *c);

@@ -98,11 +98,14 @@ linear (Ck *c, const Linear *a, gboolean loose)
 static void
 bench_linear (Ck *c)
 {
+  gboolean fp8 = c->precision == LF_PRECISION_FP8;
   static const Linear cases[] = {
       {4608, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
       {4608, 1536, 1536, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0, FALSE},
       {4608, 4608, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
       {4608, 8960, 1536, 0, LF_EPILOGUE_GELU, TRUE, FALSE, 0, FALSE},
+      {4608, 8960, 1536, 0, LF_EPILOGUE_GELU, TRUE, FALSE, 0, TRUE},
+      {4608, 8960, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, TRUE},
       {4608, 1536, 8960, 0, LF_EPILOGUE_RESIDUAL, TRUE, TRUE, 0, FALSE},
       {4608, 64, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
       {78, 1536, 1536, 0, LF_EPILOGUE_NONE, TRUE, FALSE, 0, FALSE},
@@ -114,10 +117,11 @@ bench_linear (Ck *c)
   for (i = 0; i < G_N_ELEMENTS (cases); i++) {
     Linear a = cases[i];
 
-    a.dtype = c->precision == LF_PRECISION_FP32  ? LF_DTYPE_F32
-              : c->precision == LF_PRECISION_FP8 ? LF_DTYPE_F8_E4M3
-                                                 : LF_DTYPE_BF16;
-    linear (c, &a, FALSE);
+    a.dtype = c->precision == LF_PRECISION_FP32 ? LF_DTYPE_F32
+              : fp8                             ? LF_DTYPE_F8_E4M3
+                                                : LF_DTYPE_BF16;
+    if (fp8 || !a.given)
+      linear (c, &a, FALSE);
   }
 }
 
@@ -200,6 +204,102 @@ ck_check_linear (Ck *c)
   check_dtype (c, LF_DTYPE_F32);
   for (i = 0; i < G_N_ELEMENTS (large) && !c->quick; i++)
     linear (c, &large[i], FALSE);
+}
+
+/* ------------------------------------------------------ linear, out in FP8 */
+
+typedef struct
+{
+  gint rows, n_out, n_in;
+  LfEpilogue epilogue;
+  gboolean given; /* x comes in FP8 */
+  gboolean whole; /* so do whole numbers, and sums that every type holds: codes must be right */
+} ToFp8;
+
+/* Weights of -1 and 0, and inputs of -1, 0 and 1: but one row of 0 alone, and one of a few 1, whose
+ * sums are negative, in seven. */
+static void
+fill_whole (Ck *c, guint8 *x, guint8 *w, const ToFp8 *a)
+{
+  static const guint8 codes[] = {0xb8, 0, 0x38};
+  gint i, j;
+
+  for (i = 0; i < a->rows; i++)
+    for (j = 0; j < a->n_in; j++) {
+      gint at = (ck_random (c) >> 40) % 24;
+
+      x[(gsize) i * a->n_in + j] = i % 7 == 3   ? 0
+                                   : i % 7 == 5 ? codes[at < 3 ? 2 : 1]
+                                                : codes[at % 3];
+    }
+  for (i = 0; i < a->n_out; i++)
+    for (j = 0; j < a->n_in; j++)
+      w[(gsize) i * a->n_in + j] = codes[(ck_random (c) >> 40) % 2];
+}
+
+static void
+linear_to_fp8 (Ck *c, const ToFp8 *a)
+{
+  CkBuffer *x, *x_scale = NULL, *w, *scale, *bias = NULL, *y, *y_scale;
+  gint i;
+
+  ck_begin (c, "rows=%d n_out=%d n_in=%d%s%s", a->rows, a->n_out, a->n_in,
+      a->epilogue == LF_EPILOGUE_GELU ? " gelu" : "",
+      a->whole   ? " whole"
+      : a->given ? " given"
+                 : "");
+  x = a->given ? ck_weight (c, LF_DTYPE_F8_E4M3, "x", a->rows, a->n_in, NULL)
+               : ck_in (c, CK_ACT, "x", a->rows, a->n_in, CK_NORMAL);
+  w = ck_weight (c, LF_DTYPE_F8_E4M3, "weight", a->n_out, a->n_in, NULL);
+  scale = ck_in (c, CK_F32, "scale", 1, a->n_out, CK_NORMAL);
+  if (a->given)
+    x_scale = ck_in (c, CK_F32, "x_scale", a->rows, 1, CK_NORMAL);
+  else
+    fill_fp8_rows (c, x->values, a->rows, a->n_in);
+  for (i = 0; i < a->n_out; i++)
+    scale->values[i] = a->whole ? ldexpf (1, -ck_random_int (c, 0, 2))
+                                : (0.5f + fabsf (scale->values[i])) / (120 * sqrtf (a->n_in));
+  /* all may be small in a row: its largest GELU is found in another way then */
+  for (i = 0; i < a->rows && a->given; i++)
+    x_scale->values[i] =
+        a->whole ? ldexpf (1, -ck_random_int (c, 2, 7)) : (0.5f + fabsf (x_scale->values[i])) / 120;
+  if (a->whole)
+    fill_whole (c, x->bytes, w->bytes, a);
+  else
+    bias = ck_in (c, CK_ACT, "bias", 1, a->n_out, CK_NORMAL);
+  y_scale = ck_out (c, CK_F32, "y_scale", a->rows, 1);
+  y = ck_out (c, CK_BYTES, "y", a->rows, a->n_out);
+  if (a->whole)
+    y->off = 1; /* between two codes */
+  else
+    y->scales = y_scale;
+  /* nothing is rounded before GELU */
+  c->slack = a->whole && c->precision == LF_PRECISION_FP8 ? 1e-3 : 1;
+  c->flops = 2.0 * a->rows * a->n_out * a->n_in;
+  CK_RUN (c, LfLinear layer = {LF_DTYPE_F8_E4M3, ck_at (w), ck_at (scale),
+                 bias ? ck_at (bias) : NULL, a->n_out, a->n_in};
+          ops->linear_to_fp8 (q, &layer, ck_at (y), ck_at (y_scale), ck_at (x),
+              x_scale ? ck_at (x_scale) : NULL, a->rows, a->epilogue));
+}
+
+void
+ck_check_linear_to_fp8 (Ck *c)
+{
+  /* a row in a warp, in a block, too long for either, and of odd lengths */
+  static const gint sizes[][3] = {{33, 520, 64}, {7, 33, 40}, {19, 2064, 48}, {1, 16, 16},
+      {1, 7, 1}, {130, 192, 1536}, {9, 8960, 64}, {5, 16400, 32}, {1030, 1152, 96}, {300, 72, 264}};
+  gint i, epilogue, kind;
+
+  if (c->bench) {
+    linear_to_fp8 (c, &(ToFp8){4608, 8960, 1536, LF_EPILOGUE_NONE, TRUE, FALSE});
+    linear_to_fp8 (c, &(ToFp8){4608, 8960, 1536, LF_EPILOGUE_GELU, TRUE, FALSE});
+    return;
+  }
+  for (i = 0; i < ck_cases (c, G_N_ELEMENTS (sizes)); i++)
+    for (epilogue = LF_EPILOGUE_NONE; epilogue <= LF_EPILOGUE_GELU; epilogue++)
+      for (kind = 0; kind < 3; kind++)
+        linear_to_fp8 (
+            c, &(ToFp8){sizes[i][0], sizes[i][1], sizes[i][2], epilogue, kind > 0, kind > 1});
 }
 
 /* --------------------------------------------------------------------- FP8 */

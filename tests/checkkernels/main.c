@@ -54,6 +54,7 @@ static const CkOperation operations[] = {
     {"from_float", ck_check_from_float, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
     {"to_float", ck_check_to_float, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
     {"linear", ck_check_linear, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_EIGHTH, FALSE},
+    {"linear_to_fp8", ck_check_linear_to_fp8, CK_FLOAT_SUMS, CK_NOT, CK_EIGHTH, FALSE},
     {"quantize", ck_check_quantize, CK_FLOAT, CK_FLOAT, CK_NOT, FALSE},
     {"norm_modulate", ck_check_norm_modulate, CK_FLOAT_SUMS, CK_HALF, CK_NOT, FALSE},
     {"rms_norm", ck_check_rms_norm, CK_FLOAT_SUMS, CK_HALF, CK_NOT, FALSE},

@@ -114,7 +114,8 @@ test_linear (void)
   g_autofree float *bias = random_floats (rand, N_OUT), *y = g_new (float, ROWS *N_OUT);
   g_autofree float *expected = g_new (float, ROWS *N_OUT);
   g_autofree guint8 *w8 = g_new (guint8, N_OUT * N_IN), *x8 = g_new (guint8, ROWS * N_IN);
-  float w_scale[N_OUT], x_scale[ROWS], given[ROWS * N_OUT];
+  guint8 y8[ROWS * N_OUT], codes[ROWS * N_OUT];
+  float w_scale[N_OUT], x_scale[ROWS], given[ROWS * N_OUT], y_scale[ROWS], scales[ROWS];
   LfLinear layer = {LF_DTYPE_F8_E4M3, w8, w_scale, bias, N_OUT, N_IN};
   gint i, j, k;
 
@@ -124,6 +125,14 @@ test_linear (void)
   /* the same from what is in FP8 already */
   f.be->ops->linear (f.q, &layer, given, N_OUT, x8, x_scale, ROWS, LF_EPILOGUE_NONE, NULL);
   g_assert_cmpmem (given, sizeof (given), y, sizeof (given));
+  /* out in FP8: what quantize makes of the result */
+  f.be->ops->linear (f.q, &layer, given, N_OUT, x8, x_scale, ROWS, LF_EPILOGUE_GELU, NULL);
+  f.be->ops->quantize (f.q, codes, scales, given, LF_DTYPE_F32, ROWS, N_OUT);
+  f.be->ops->linear_to_fp8 (f.q, &layer, y8, y_scale, x8, x_scale, ROWS, LF_EPILOGUE_GELU);
+  g_assert_cmpmem (y8, sizeof (y8), codes, sizeof (codes));
+  g_assert_cmpmem (y_scale, sizeof (y_scale), scales, sizeof (scales));
+  f.be->ops->linear_to_fp8 (f.q, &layer, y8, y_scale, x, NULL, ROWS, LF_EPILOGUE_GELU);
+  g_assert_cmpmem (y8, sizeof (y8), codes, sizeof (codes));
   lf_dtype_convert (w, LF_DTYPE_F32, w8, LF_DTYPE_F8_E4M3, N_OUT * N_IN);
   lf_dtype_convert (x, LF_DTYPE_F32, x8, LF_DTYPE_F8_E4M3, ROWS * N_IN);
   for (i = 0; i < ROWS; i++)
