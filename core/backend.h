@@ -207,7 +207,7 @@ struct _LfBackendOps
    * y (blocks, C) f32. */
   void (*pool_blocks) (LfQueue *q, float *y, const void *x, gint rows, gint C, gint block);
   /* The same for each given frame of a cache (slots, n, C) act: pooled (slots,
-   * frame_blocks, C) and means (slots, C) f32. */
+   * frame_blocks, C) and, unless it is NULL, means (slots, C) f32. */
   void (*pool_frames) (LfQueue *q, float *pooled, float *means, const void *cache,
       const gint32 *slots, gint frames, gint n, gint C, gint block);
   /* FP8 caches: the d values of one head of one token share a scale, largest |x| / 448.

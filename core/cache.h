@@ -48,7 +48,7 @@ typedef struct
   gint32 *visible;      /* (slots) slot of each visible frame, in order */
   gint64 *frame;        /* (slots) number of each visible frame in the video */
   gint32 *rotated_at;   /* [slot] place its keys are rotated for; -1: none */
-  gboolean *has_pooled; /* [slot] pooled keys are there, in every layer */
+  gboolean *has_pooled; /* [slot] pooled keys and their means are there, in every layer */
   gint64 frames_done;   /* committed since the start of the video */
 } LfCache;
 

@@ -207,6 +207,14 @@ normed_linear (
   mark (p, LF_PHASE_LINEAR);
 }
 
+/* Whether later chunks select by what this pass pools. They pool again what an FP8 cache has made
+ * of the keys. */
+static gboolean
+keeps_pooled (const Pass *p)
+{
+  return p->clean && p->s->sparse.enabled && !p->s->cache->fp8;
+}
+
 /* Queries, keys and values of layer i. `attends`: somebody reads them in this pass. */
 static void
 project (const Pass *p, gint i, gboolean attends)
@@ -229,6 +237,7 @@ project (const Pass *p, gint i, gboolean attends)
       .heads = s->cache->heads,
       .d = s->cache->d,
       .eps = EPSILON};
+  gboolean keeps = keeps_pooled (p);
 
   normed_linear (p,
       (LfNorm){.add = i ? s->y : NULL, .gate = e - p->C, .shift = e, .scale = e + p->C, .one = 1},
@@ -238,10 +247,11 @@ project (const Pass *p, gint i, gboolean attends)
   else
     p->ops->qk_norm_rope (p->q, &a);
   mark (p, LF_PHASE_REST);
-  /* later chunks pool what an FP8 cache has made of the keys */
-  if (s->cache->fp8 ? p->sparse && attends : s->sparse.enabled) {
-    p->ops->pool_frames (p->q, cache->pooled, cache->means, visible_keys (s->cache, i),
-        p->slots + s->cache->past, p->frames, s->n, p->C, s->cache->block_k);
+  /* this pass selects by the blocks, and by means of past frames only */
+  if (keeps || (p->sparse && attends)) {
+    p->ops->pool_frames (p->q, cache->pooled, keeps ? cache->means : NULL,
+        visible_keys (s->cache, i), p->slots + s->cache->past, p->frames, s->n, p->C,
+        s->cache->block_k);
     mark (p, LF_PHASE_SELECTION);
   }
 }
@@ -323,14 +333,14 @@ chunk_rope (LfTransformerState *s, gint frames)
 }
 
 static void
-mark_current (LfTransformerState *s)
+mark_current (const Pass *p)
 {
-  LfCache *cache = s->cache;
+  LfCache *cache = p->s->cache;
   gint i;
 
   for (i = cache->past; i < cache->past + cache->current; i++) {
     cache->rotated_at[cache->visible[i]] = i;
-    cache->has_pooled[cache->visible[i]] = s->sparse.enabled;
+    cache->has_pooled[cache->visible[i]] = keeps_pooled (p);
   }
 }
 
@@ -372,7 +382,7 @@ run_pass (LfTransformerState *s, const float *latent, gint step, float *flow, gb
     if (attends)
       finish_layer (&p, i);
   }
-  mark_current (s);
+  mark_current (&p);
   if (flow) {
     const float *e = s->head_modulation + (gsize) step * 2 * p.C;
     const float *last_gate = p.modulation + ((gsize) t->n_layers * 6 - 1) * p.C;

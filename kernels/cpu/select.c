@@ -65,7 +65,8 @@ pool_frames_piece (gpointer data, gint64 begin, gint64 end, gint thread)
     for (i = 0; i < a->blocks; i++)
       mean_rows (a->pooled + (slot * a->blocks + i) * a->C, x + (gsize) i * a->block * a->C,
           MIN (a->block, a->rows - i * a->block), a->C);
-    mean_rows (a->means + slot * a->C, x, a->rows, a->C);
+    if (a->means)
+      mean_rows (a->means + slot * a->C, x, a->rows, a->C);
   }
 }
 

@@ -131,7 +131,7 @@ lf_cuda_pool_frames (LfQueue *q, float *pooled, float *means, const void *cache,
   if (!a.slots)
     return;
   LF_CUDA_ACT (q, launch_pool<T> (q, &a, frames));
-  if (LF_CUDA_LAUNCHED (q, "pool_frames")) {
+  if (LF_CUDA_LAUNCHED (q, "pool_frames") && means) {
     lf_cuda_launch (q, pool_means, frames * lf_cuda_blocks (C, 128), 128, 0, means, a);
     LF_CUDA_LAUNCHED (q, "pool_frames");
   }
