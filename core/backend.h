@@ -119,7 +119,7 @@ typedef struct
   gint count, block_q, block_k;
 } LfAttention;
 
-/* A convolution's weights; channels last. Time kernels are causal. */
+/* A convolution's weights; channels last. Time kernels are causal, kernels in space odd. */
 typedef struct
 {
   LfDType dtype;
@@ -133,6 +133,24 @@ typedef enum
   LF_ACTIVATION_NONE,
   LF_ACTIVATION_RELU
 } LfActivation;
+
+/* Causal convolution of frames, zero padding in space, "same" size:
+ * y = activation (conv (x) + residual). */
+typedef struct
+{
+  const LfConv *w;
+  void *y;       /* (frames, H, W, c_out - first_out) act, but for `fold` */
+  const void *x; /* (frames, H, W, c_in) act, kt - 1 earlier frames right in front of them in
+                    memory. Where `enlarges`, all are (H/2, W/2, c_in) and are seen with
+                    each pixel doubled in both directions; H and W are even then */
+  gint frames, H, W;
+  gboolean enlarges;
+  gint fold; /* 1; 2 (time doubling): y has 2 frames, and frame 2t+j takes channels j c_out/2 ..
+                of frame t */
+  gint first_out;       /* output channels that are left out; > 0 with fold 1 only */
+  const void *residual; /* as y, may be y; or NULL */
+  LfActivation activation;
+} LfConvolution;
 
 /* Memory of a backend in bytes. */
 typedef struct
@@ -255,20 +273,11 @@ struct _LfBackendOps
       gint length, gint heads, gint d, gint buckets);
 
   /* --- decoders; pictures of (frames, H, W, channels) act */
-  /* Causal convolution, zero padding in space, "same" size. x points at `frames` input
-   * frames with kt - 1 earlier ones right in front of them in memory. c_out output
-   * channels go to y, or where `fold` is 2 (time doubling) output frame 2t+j takes
-   * channels j c_out/2 .. of frame t. y = activation (conv (x) + residual);
-   * residual (as y) may be NULL, may be y. `first_out` skips output channels: only
-   * channels first_out .. c_out-1 are computed (fold is 1 then). */
-  void (*conv) (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, gint H, gint W,
-      gint fold, gint first_out, const void *residual, LfActivation activation);
+  void (*conv) (LfQueue *q, const LfConvolution *a);
   /* y = silu (x / |x| sqrt (C) gamma), over the channels of each pixel; without silu
    * where `silu` is FALSE. gamma (C) f32. */
   void (*pixel_norm_silu) (
       LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu);
-  /* Nearest neighbour, twice the size. y (frames, 2H, 2W, C). */
-  void (*upsample) (LfQueue *q, void *y, const void *x, gint frames, gint H, gint W, gint C);
   /* Single-head attention inside each frame. qkv (frames, pixels, 3, C), y (frames, pixels, C). */
   void (*pixel_attention) (LfQueue *q, void *y, const void *qkv, gint frames, gint pixels, gint C);
   /* Latent (Z, H, W) f32 -> (H, W, Z) act: x scale + shift a channel (host arrays (Z),

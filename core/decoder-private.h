@@ -116,7 +116,7 @@ void lf_frames_remember (const LfFrames *f, gint h, gint buffer, gint frames);
 void lf_frames_conv (const LfFrames *f, const LfConv *conv, gint to, guint8 *pictures, gint from,
     gint fold, gint first_out, gint residual, LfActivation activation);
 
-/* x twice as high and wide, then a convolution without history, to x or `pictures`. */
+/* A convolution without history of x twice as high and wide, to x or `pictures`. */
 void lf_frames_upsample_conv (
     LfFrames *f, const LfConv *conv, guint8 *pictures, LfActivation activation);
 

@@ -203,35 +203,42 @@ lf_frames_conv (const LfFrames *f, const LfConv *conv, gint to, guint8 *pictures
     lf_frames_need (f, to, f->T, conv->c_out - first_out);
     y = lf_frames_data (f, to);
   }
-  if (!f->s->measure)
-    f->s->decoder->backend->ops->conv (f->s->q, conv, y, lf_frames_data (f, from), f->T, f->H, f->W,
-        fold, first_out, residual < 0 ? NULL : lf_frames_data (f, residual), activation);
+  if (!f->s->measure) {
+    LfConvolution a = {.w = conv,
+        .y = y,
+        .x = lf_frames_data (f, from),
+        .frames = f->T,
+        .H = f->H,
+        .W = f->W,
+        .fold = fold,
+        .first_out = first_out,
+        .residual = residual < 0 ? NULL : lf_frames_data (f, residual),
+        .activation = activation};
+
+    f->s->decoder->backend->ops->conv (f->s->q, &a);
+  }
 }
 
-/* As many frames at a time as the buffer happens to hold: enlarged frames are the largest
- * there are, and nobody needs more than one of them. */
 void
 lf_frames_upsample_conv (LfFrames *f, const LfConv *conv, guint8 *pictures, LfActivation activation)
 {
-  const LfBackendOps *ops = f->s->decoder->backend->ops;
-  gsize small = lf_frames_bytes (f, f->C), large = 4 * small, out;
-  gint H = f->H, W = f->W, C = f->C, t, n;
-
-  f->H = 2 * H;
-  f->W = 2 * W;
+  f->H *= 2;
+  f->W *= 2;
   f->C = conv->c_out;
-  out = lf_frames_bytes (f, f->C);
-  lf_frames_need (f, LF_BUFFER_INPUT, 1, C);
   if (!pictures)
     lf_frames_need (f, f->y, f->T, f->C);
-  for (t = 0; t < f->T && !f->s->measure; t += n) {
-    LfDecoderBuffer *input = &f->s->buffers[LF_BUFFER_INPUT];
-    guint8 *y = pictures ? pictures : lf_frames_data (f, f->y);
+  if (!f->s->measure) {
+    LfConvolution a = {.w = conv,
+        .y = pictures ? pictures : lf_frames_data (f, f->y),
+        .x = lf_frames_data (f, f->x),
+        .frames = f->T,
+        .H = f->H,
+        .W = f->W,
+        .enlarges = TRUE,
+        .fold = 1,
+        .activation = activation};
 
-    n = CLAMP (input->size / large, 1, (gsize) (f->T - t));
-    ops->upsample (
-        f->s->q, input->data, (guint8 *) lf_frames_data (f, f->x) + t * small, n, H, W, C);
-    ops->conv (f->s->q, conv, y + t * out, input->data, n, f->H, f->W, 1, 0, NULL, activation);
+    f->s->decoder->backend->ops->conv (f->s->q, &a);
   }
   lf_frames_swap (f);
 }

@@ -225,7 +225,6 @@ static const LfBackendOps cpu_ops = {
     .t5_attention = lf_cpu_t5_attention,
     .conv = lf_cpu_conv,
     .pixel_norm_silu = lf_cpu_pixel_norm_silu,
-    .upsample = lf_cpu_upsample,
     .pixel_attention = lf_cpu_pixel_attention,
     .latent_to_pixels = lf_cpu_latent_to_pixels,
     .beside_past = lf_cpu_beside_past,

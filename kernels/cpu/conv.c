@@ -93,6 +93,7 @@ typedef struct
   float *y;
   const float *x;
   gint H, W, fold, first_out;
+  gint halvings; /* of H and W to those of x: 1 where pixels are doubled */
   const float *residual;
   LfActivation activation;
 
@@ -279,12 +280,25 @@ pack (Conv *a)
   lf_cpu_for (a->q, (gint64) a->blocks * runs, 8, pack_weights, a);
 }
 
+/* Pixels from .. to - 1 of a row whose pixels are seen twice. */
+static void
+double_pixels (float *to_row, const float *row, gint from, gint to, gint c_in)
+{
+  gint x;
+
+  for (x = from; x < to; x++) {
+    memcpy (to_row, row + (gsize) (x / 2) * c_in, c_in * sizeof (float));
+    to_row += c_in;
+  }
+}
+
 /* Copies the inputs of a piece, zeros outside the picture. */
 static void
 gather (const Conv *a, float *tile, const LfConvTile *t, gint frame, gint row, gint column,
     gint rows, gint columns)
 {
   const LfConv *w = a->w;
+  gint width = a->W >> a->halvings, height = a->H >> a->halvings;
   gint left = column - w->kw / 2, right = left + columns + w->kw - 1;
   gint from = CLAMP (0, left, right), to = CLAMP (a->W, from, right);
   float *to_row = tile;
@@ -292,18 +306,24 @@ gather (const Conv *a, float *tile, const LfConvTile *t, gint frame, gint row, g
 
   for (i = 0; i < w->kt; i++) {
     const float *picture =
-        a->x + (gssize) (frame + i - (w->kt - 1)) * a->H * a->W * (gssize) w->c_in;
+        a->x + (gssize) (frame + i - (w->kt - 1)) * height * width * (gssize) w->c_in;
 
     for (j = 0; j < rows + w->kh - 1; j++) {
       gint y = row + j - w->kh / 2;
 
       if (y < 0 || y >= a->H) {
         memset (to_row, 0, t->pitch * sizeof (float));
+      } else if (a->halvings && j > 0 && y % 2) {
+        memcpy (to_row, to_row - t->pitch, t->pitch * sizeof (float)); /* the same row again */
       } else {
+        float *inside = to_row + (gsize) (from - left) * w->c_in;
+
         memset (to_row, 0, (gsize) (from - left) * w->c_in * sizeof (float));
-        memcpy (to_row + (gsize) (from - left) * w->c_in,
-            picture + ((gsize) y * a->W + from) * w->c_in,
-            (gsize) (to - from) * w->c_in * sizeof (float));
+        if (a->halvings)
+          double_pixels (inside, picture + (gsize) (y / 2) * width * w->c_in, from, to, w->c_in);
+        else
+          memcpy (inside, picture + ((gsize) y * width + from) * w->c_in,
+              (gsize) (to - from) * w->c_in * sizeof (float));
         memset (to_row + (gsize) (to - left) * w->c_in, 0,
             (gsize) (right - to) * w->c_in * sizeof (float));
       }
@@ -421,43 +441,41 @@ conv_pieces (gpointer data, gint64 begin, gint64 end, gint thread)
 }
 
 void
-lf_cpu_conv_at (const LfConvLevel *level, LfQueue *q, const LfConv *w, void *y, const void *x,
-    gint frames, gint H, gint W, gint fold, gint first_out, const void *residual,
-    LfActivation activation)
+lf_cpu_conv_at (const LfConvLevel *level, LfQueue *q, const LfConvolution *c)
 {
   Conv a = {.q = q,
-      .w = w,
-      .y = y,
-      .x = x,
-      .H = H,
-      .W = W,
-      .fold = fold,
-      .first_out = first_out,
-      .residual = residual,
-      .activation = activation,
-      .channels = w->c_out - first_out};
+      .w = c->w,
+      .y = c->y,
+      .x = c->x,
+      .H = c->H,
+      .W = c->W,
+      .fold = c->fold,
+      .first_out = c->first_out,
+      .halvings = c->enlarges ? 1 : 0,
+      .residual = c->residual,
+      .activation = c->activation,
+      .channels = c->w->c_out - c->first_out};
 
-  if (w->kh == 1 && w->kw == 1) {
+  if (c->w->kh == 1 && c->w->kw == 1 && !c->enlarges) {
     /* no neighbours: the picture is one long row */
-    a.W = H * W;
+    a.W *= a.H;
     a.H = 1;
   }
-  a.tile.c_in = w->c_in;
-  a.tile.kt = w->kt;
-  a.tile.kh = w->kh;
-  a.tile.run = w->kw * w->c_in;
+  a.tile.c_in = c->w->c_in;
+  a.tile.kt = c->w->kt;
+  a.tile.kh = c->w->kh;
+  a.tile.run = c->w->kw * c->w->c_in;
   choose_blocks (&a, level);
-  choose_pieces (&a, frames);
+  choose_pieces (&a, c->frames);
   pack (&a);
-  lf_cpu_for (q, (gint64) frames * a.row_pieces * a.column_pieces, 1, conv_pieces, &a);
+  lf_cpu_for (q, (gint64) c->frames * a.row_pieces * a.column_pieces, 1, conv_pieces, &a);
 }
 
 void
-lf_cpu_conv (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, gint H, gint W,
-    gint fold, gint first_out, const void *residual, LfActivation activation)
+lf_cpu_conv (LfQueue *q, const LfConvolution *a)
 {
   gint n_levels;
   const LfConvLevel *const *levels = lf_cpu_conv_levels (&n_levels);
 
-  lf_cpu_conv_at (levels[0], q, w, y, x, frames, H, W, fold, first_out, residual, activation);
+  lf_cpu_conv_at (levels[0], q, a);
 }

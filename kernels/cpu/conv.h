@@ -37,8 +37,6 @@ typedef struct
 const LfConvLevel *const *lf_cpu_conv_levels (gint *n_levels);
 
 /* lf_cpu_conv at a level. */
-void lf_cpu_conv_at (const LfConvLevel *level, LfQueue *q, const LfConv *w, void *y, const void *x,
-    gint frames, gint H, gint W, gint fold, gint first_out, const void *residual,
-    LfActivation activation);
+void lf_cpu_conv_at (const LfConvLevel *level, LfQueue *q, const LfConvolution *c);
 
 #endif

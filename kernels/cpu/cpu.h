@@ -143,13 +143,11 @@ void lf_cpu_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bia
     gint length, gint heads, gint d, gint buckets);
 
 /* conv.c */
-void lf_cpu_conv (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, gint H, gint W,
-    gint fold, gint first_out, const void *residual, LfActivation activation);
+void lf_cpu_conv (LfQueue *q, const LfConvolution *a);
 
 /* pixels.c */
 void lf_cpu_pixel_norm_silu (
     LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu);
-void lf_cpu_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint W, gint C);
 void lf_cpu_pixel_attention (
     LfQueue *q, void *y, const void *qkv, gint frames, gint pixels, gint C);
 void lf_cpu_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint H, gint W,

@@ -71,44 +71,6 @@ lf_cpu_pixel_norm_silu (
   lf_cpu_for (q, pixels, items_of (C), norm_pixels, &a);
 }
 
-/* -------------------------------------------------------------- upsample */
-
-typedef struct
-{
-  float *y;
-  const float *x;
-  gint W, C;
-} Upsample;
-
-/* Items are input rows: each makes two rows of the output. */
-static void
-upsample_rows (gpointer data, gint64 begin, gint64 end, gint thread)
-{
-  const Upsample *a = data;
-  gsize pixel = a->C * sizeof (float);
-  gint64 row;
-
-  for (row = begin; row < end; row++) {
-    const float *x = a->x + row * a->W * a->C;
-    float *y = a->y + 4 * row * a->W * a->C;
-    gint i;
-
-    for (i = 0; i < a->W; i++) {
-      memcpy (y + 2 * (gsize) i * a->C, x + (gsize) i * a->C, pixel);
-      memcpy (y + (2 * (gsize) i + 1) * a->C, x + (gsize) i * a->C, pixel);
-    }
-    memcpy (y + 2 * (gsize) a->W * a->C, y, 2 * a->W * pixel);
-  }
-}
-
-void
-lf_cpu_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint W, gint C)
-{
-  Upsample a = {y, x, W, C};
-
-  lf_cpu_for (q, (gint64) frames * H, items_of ((gsize) W * C), upsample_rows, &a);
-}
-
 /* ------------------------------------------------------------- attention */
 
 typedef struct

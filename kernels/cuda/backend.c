@@ -411,7 +411,6 @@ static const LfBackendOps cuda_ops = {
     .t5_attention = lf_cuda_t5_attention,
     .conv = lf_cuda_conv,
     .pixel_norm_silu = lf_cuda_pixel_norm_silu,
-    .upsample = lf_cuda_upsample,
     .pixel_attention = lf_cuda_pixel_attention,
     .latent_to_pixels = lf_cuda_latent_to_pixels,
     .beside_past = lf_cuda_beside_past,

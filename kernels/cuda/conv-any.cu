@@ -41,7 +41,10 @@ load_inputs (float *v, const Conv &a, const Tap &s, gint frame, gint row, gint c
 
   c += s.c;
   if (inside)
-    from += (((gint64) (frame + s.t - (a.kt - 1)) * a.H + y) * a.W + x) * a.c_in + c;
+    from += ((gint64) (frame + s.t - (a.kt - 1)) * a.x_pixels
+                + (gint64) (y >> a.halvings) * a.x_width + (x >> a.halvings))
+                * a.c_in
+            + c;
   if (a.wide) {
 #pragma unroll
     for (int i = 0; i < 8; i += LfPack<T>::N) {
@@ -78,7 +81,7 @@ load_weights (float *v, const Conv &a, const Tap &s, gint n, gint c)
 /* A block makes 128 pixels of a frame x 16 COLUMNS channels, a thread 8 x COLUMNS of them. */
 template <typename T, typename W, int COLUMNS>
 static __global__ void
-__launch_bounds__ (ANY_THREADS) conv_any (const __grid_constant__ Conv a)
+__launch_bounds__ (ANY_THREADS, COLUMNS == 1 ? 4 : 2) conv_any (const __grid_constant__ Conv a)
 {
   lf_kernel_begin ();
   constexpr int N = 16 * COLUMNS, SPLIT = ANY_K / COLUMNS;
@@ -143,9 +146,9 @@ run_any (LfQueue *q, Conv a)
   gint columns = a.channels <= 16 ? 1 : 4;
   gint64 grid;
 
-  if (a.kh == 1 && a.kw == 1) {
+  if (a.kh == 1 && a.kw == 1 && !a.halvings) {
     /* no neighbours: the picture is one long row */
-    a.W *= a.H;
+    a.W = a.x_width = a.x_pixels;
     a.H = 1;
   }
   a.tiles = lf_cuda_blocks ((gsize) a.H * a.W, ANY_PIXELS);

@@ -100,38 +100,53 @@ template <typename P> struct Loader
     in_t = in_c = w_t = w_c = w_tap = 0;
   }
 
-  /* a row's channels of the pixels and their border, in one frame */
+  /* the pixels and their border, in one frame of half the height and width if HALVINGS is 1 */
+  template <int HALVINGS>
+  __device__ __forceinline__ void
+  copy_pixels (guint32 dst, const typename P::T *from, bool some)
+  {
+    constexpr int COPIES = (P::INPUT_ROWS + P::LINES - 1) / P::LINES;
+    constexpr int UNROLL = HALVINGS ? 3 : COPIES; /* the rarer one takes no more registers */
+    gint y = row - P::SIDE / 2 + line / P::PITCH, x = column - P::SIDE / 2 + line % P::PITCH;
+
+#pragma unroll UNROLL
+    for (int i = 0; i < COPIES; i++) {
+      if (P::INPUT_ROWS % P::LINES == 0 || line + P::LINES * i < P::INPUT_ROWS) {
+        gint at = P::SIDE == 1 ? first + line + P::LINES * i
+                               : (y >> HALVINGS) * a.x_width + (x >> HALVINGS);
+        bool inside =
+            some
+            && (P::SIDE == 1 ? at < a.H * a.W
+                             : (unsigned) y < (unsigned) a.H && (unsigned) x < (unsigned) a.W);
+
+        copy_async (dst + P::LINES * i * P::ROW_BYTES, from + (inside ? at * a.c_in : 0), inside);
+      }
+      y += P::LINES / P::PITCH;
+      x += P::LINES % P::PITCH;
+      if (x >= column - P::SIDE / 2 + P::PITCH) {
+        x -= P::PITCH;
+        y++;
+      }
+    }
+  }
+
+  /* a row's channels of them */
   __device__ __forceinline__ void
   load_inputs (gint place)
   {
     const gint c = in_c + piece * 8;
     const bool some = c < a.c_in;
     const typename P::T *from = (const typename P::T *) a.x
-                                + (gint64) (frame + in_t - (a.kt - 1)) * a.H * a.W * a.c_in
+                                + (gint64) (frame + in_t - (a.kt - 1)) * a.x_pixels * a.c_in
                                 + (some ? c : 0);
     guint32 dst = inputs + place * P::INPUT_BYTES;
-    gint y = row - P::SIDE / 2 + line / P::PITCH, x = column - P::SIDE / 2 + line % P::PITCH;
 
     /* pieces that no sum of 16 channels reaches are not read */
     if (piece * 8 < ((a.c_in - in_c + 15) & ~15)) {
-#pragma unroll
-      for (int i = 0; i < (P::INPUT_ROWS + P::LINES - 1) / P::LINES; i++) {
-        if (P::INPUT_ROWS % P::LINES == 0 || line + P::LINES * i < P::INPUT_ROWS) {
-          gint at = P::SIDE == 1 ? first + line + P::LINES * i : y * a.W + x;
-          bool inside =
-              some
-              && (P::SIDE == 1 ? at < a.H * a.W
-                               : (unsigned) y < (unsigned) a.H && (unsigned) x < (unsigned) a.W);
-
-          copy_async (dst + P::LINES * i * P::ROW_BYTES, from + (inside ? at * a.c_in : 0), inside);
-        }
-        y += P::LINES / P::PITCH;
-        x += P::LINES % P::PITCH;
-        if (x >= column - P::SIDE / 2 + P::PITCH) {
-          x -= P::PITCH;
-          y++;
-        }
-      }
+      if (P::SIDE > 1 && a.halvings)
+        copy_pixels<1> (dst, from, some);
+      else
+        copy_pixels<0> (dst, from, some);
     }
     if (++in_t == a.kt) {
       in_t = 0;

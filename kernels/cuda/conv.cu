@@ -266,40 +266,43 @@ static gboolean
 is_regular (const LfQueue *q, const LfConv *w, const Conv &a)
 {
   return q->backend->act != LF_DTYPE_F32 && w->dtype == q->backend->act && a.c_in % 8 == 0
-         && a.kh == a.kw && (a.kh == 1 || a.kh == 3) && (gsize) a.x % 16 == 0
+         && a.kh == a.kw && (a.kh == 3 || (a.kh == 1 && !a.halvings)) && (gsize) a.x % 16 == 0
          && (gsize) a.weight % 16 == 0 && (gint64) a.H * a.W * a.c_in <= G_MAXINT32
          && (gint64) a.channels * a.kt * a.kh * a.kw <= G_MAXINT32 / 2;
 }
 
 extern "C" void
-lf_cuda_conv (LfQueue *q, const LfConv *w, void *y, const void *x, gint frames, gint H, gint W,
-    gint fold, gint first_out, const void *residual, LfActivation activation)
+lf_cuda_conv (LfQueue *q, const LfConvolution *c)
 {
+  const LfConv *w = c->w;
   Conv a = {};
 
   if (q->error)
     return;
-  a.y = y;
-  a.x = x;
+  a.y = c->y;
+  a.x = c->x;
   a.weight = (const guint8 *) w->weight
-             + (gsize) first_out * w->kt * w->kh * w->kw * w->c_in * lf_dtype_size (w->dtype);
-  a.residual = residual;
-  a.bias = w->bias ? w->bias + first_out : NULL;
-  a.frames = frames;
-  a.H = H;
-  a.W = W;
+             + (gsize) c->first_out * w->kt * w->kh * w->kw * w->c_in * lf_dtype_size (w->dtype);
+  a.residual = c->residual;
+  a.bias = w->bias ? w->bias + c->first_out : NULL;
+  a.frames = c->frames;
+  a.H = c->H;
+  a.W = c->W;
+  a.halvings = c->enlarges ? 1 : 0;
+  a.x_width = a.W >> a.halvings;
+  a.x_pixels = (a.H >> a.halvings) * a.x_width;
   a.c_in = w->c_in;
-  a.channels = w->c_out - first_out;
+  a.channels = w->c_out - c->first_out;
   a.kt = w->kt;
   a.kh = w->kh;
   a.kw = w->kw;
-  a.fold = fold;
-  a.per_frame = a.channels / fold;
-  a.relu = activation == LF_ACTIVATION_RELU;
-  if (frames <= 0 || H <= 0 || W <= 0 || a.channels <= 0)
+  a.fold = c->fold;
+  a.per_frame = a.channels / a.fold;
+  a.relu = c->activation == LF_ACTIVATION_RELU;
+  if (a.frames <= 0 || a.H <= 0 || a.W <= 0 || a.channels <= 0)
     return;
   if (is_regular (q, w, a)) {
-    a.wide = a.per_frame % 8 == 0 && (gsize) y % 16 == 0 && (gsize) residual % 16 == 0;
+    a.wide = a.per_frame % 8 == 0 && (gsize) a.y % 16 == 0 && (gsize) a.residual % 16 == 0;
     if (w->dtype == LF_DTYPE_F16)
       run_regular<__half> (q, a);
     else

@@ -16,7 +16,9 @@ typedef struct
   const void *x, *weight, *residual;
   const float *bias;
   gint frames, H, W;
-  gint c_in, channels; /* in; out, those in front of first_out not counted */
+  gint halvings;          /* of H and W to those of x: 1 where its pixels are seen doubled */
+  gint x_width, x_pixels; /* of a row and of a frame of x */
+  gint c_in, channels;    /* in; out, those in front of first_out not counted */
   gint kt, kh, kw;
   gint fold, per_frame; /* channels of an output frame */
   gint blocks;          /* of output channels */

@@ -176,38 +176,6 @@ unit_bytes (const void *y, const void *x, gsize pixel)
     }                                                                                              \
   } while (0)
 
-/* A block has a row of the input, and makes two of the output. */
-template <typename U>
-static __global__ void
-__launch_bounds__ (THREADS) upsample_rows (U *y, const U *x, gint W, gint units)
-{
-  lf_kernel_begin ();
-  const gsize row = (gsize) W * units;
-
-  x += blockIdx.x * row;
-  y += 4 * blockIdx.x * row;
-  for (gint i = threadIdx.x; i < W * units; i += THREADS) {
-    U *to = y + i + (gsize) (i / units) * units;
-    U v = x[i];
-
-    to[0] = to[units] = v;
-    to[2 * row] = to[2 * row + units] = v;
-  }
-}
-
-extern "C" void
-lf_cuda_upsample (LfQueue *q, void *y, const void *x, gint frames, gint H, gint W, gint C)
-{
-  gsize pixel = C * lf_dtype_size (q->backend->act);
-  gint bytes = unit_bytes (y, x, pixel);
-
-  if (q->error || frames <= 0 || H <= 0 || W <= 0 || C <= 0)
-    return;
-  WITH_UNIT (bytes, lf_cuda_launch (q, upsample_rows<U>, (unsigned) frames * H, THREADS, 0, (U *) y,
-                        (const U *) x, W, (gint) (pixel / bytes)));
-  LF_CUDA_LAUNCHED (q, "enlarging pictures");
-}
-
 #define BESIDE_PIXELS 32 /* of a block */
 
 template <typename U>

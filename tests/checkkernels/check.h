@@ -218,7 +218,6 @@ void ck_check_embed (Ck *c);
 void ck_check_t5_attention (Ck *c);
 void ck_check_conv (Ck *c);
 void ck_check_pixel_norm_silu (Ck *c);
-void ck_check_upsample (Ck *c);
 void ck_check_pixel_attention (Ck *c);
 void ck_check_latent_to_pixels (Ck *c);
 void ck_check_beside_past (Ck *c);

@@ -22,18 +22,20 @@ typedef struct
 } Conv;
 
 static void
-conv (Ck *c, const Conv *a, LfDType dtype)
+conv (Ck *c, const Conv *a, gboolean enlarges, LfDType dtype)
 {
   static const char *const residuals[] = {"", " residual", " in place"};
   gint channels = a->c_out - a->first_out, kernel = a->kt * a->kh * a->kh * a->c_in;
-  gsize pixels = (gsize) a->H * a->W, out = (gsize) a->frames * pixels, i;
+  gsize out = (gsize) a->frames * a->H * a->W, i;
+  gsize pixels = (gsize) a->H * a->W / (enlarges ? 4 : 1); /* of a frame of x */
   gsize weights = (gsize) a->c_out * kernel;
   float *values = g_new (float, weights + 1);
   CkBuffer *x, *w, *y, *bias = NULL, *residual = NULL;
 
-  ck_begin (c, "%d->%d %dx%dx%d %s F=%d %dx%d fold=%d first=%d%s%s%s", a->c_in, a->c_out, a->kt,
+  ck_begin (c, "%d->%d %dx%dx%d %s F=%d %dx%d fold=%d first=%d%s%s%s%s", a->c_in, a->c_out, a->kt,
       a->kh, a->kh, lf_dtype_name (dtype), a->frames, a->H, a->W, a->fold, a->first_out,
-      a->bias ? " bias" : "", residuals[a->residual], a->activation ? " relu" : "");
+      a->bias ? " bias" : "", residuals[a->residual], a->activation ? " relu" : "",
+      enlarges ? " enlarged" : "");
   x = ck_in (c, CK_ACT, "x", (a->frames + a->kt - 1) * pixels, a->c_in, CK_MIXED);
   for (i = 0; i < weights; i++)
     values[i] = ck_random_normal (c) / sqrtf (kernel);
@@ -48,11 +50,21 @@ conv (Ck *c, const Conv *a, LfDType dtype)
   if (a->residual == RESIDUAL_Y)
     residual = y;
   c->flops = 2.0 * out * channels * kernel;
-  CK_RUN (
-      c, LfConv o = {dtype, ck_at (w), bias ? ck_at (bias) : NULL, a->c_out, a->c_in, a->kt, a->kh,
-             a->kh};
-      ops->conv (q, &o, ck_at (y), ck_at_element (x, (a->kt - 1) * pixels * a->c_in), a->frames,
-          a->H, a->W, a->fold, a->first_out, residual ? ck_at (residual) : NULL, a->activation));
+  CK_RUN (c, LfConv o = {dtype, ck_at (w), bias ? ck_at (bias) : NULL, a->c_out, a->c_in, a->kt,
+                 a->kh, a->kh};
+          LfConvolution run = {.w = &o,
+              .y = ck_at (y),
+              .x = ck_at_element (x, (a->kt - 1) * pixels * a->c_in),
+              .frames = a->frames,
+              .H = a->H,
+              .W = a->W,
+              .enlarges = enlarges,
+              .fold = a->fold,
+              .first_out = a->first_out,
+              .residual = residual ? ck_at (residual) : NULL,
+              .activation = a->activation};
+
+          ops->conv (q, &run));
 }
 
 static void
@@ -64,7 +76,6 @@ bench_conv (Ck *c)
       {384, 384, 3, 3, 3, 64, 96, 1, 0, RESIDUAL_Y, 0, TRUE},
       {1152, 384, 1, 1, 3, 64, 96, 1, 0, RESIDUAL_NONE, 0, TRUE},
       {768, 384, 3, 1, 3, 64, 96, 2, 0, RESIDUAL_NONE, 0, TRUE},
-      {192, 384, 1, 3, 6, 128, 192, 1, 0, RESIDUAL_NONE, 0, TRUE},
       {384, 384, 3, 3, 6, 128, 192, 1, 0, RESIDUAL_Y, 0, TRUE},
       {192, 192, 3, 3, 12, 256, 384, 1, 0, RESIDUAL_Y, 0, TRUE},
       {96, 96, 3, 3, 12, 512, 768, 1, 0, RESIDUAL_Y, 0, TRUE},
@@ -78,13 +89,25 @@ bench_conv (Ck *c)
       {256, 512, 1, 3, 3, 64, 96, 1, 0, RESIDUAL_NONE, LF_ACTIVATION_RELU, TRUE},
       {128, 256, 1, 3, 6, 128, 192, 1, 0, RESIDUAL_NONE, LF_ACTIVATION_RELU, TRUE},
       {64, 128, 1, 3, 12, 256, 384, 1, 0, RESIDUAL_NONE, LF_ACTIVATION_RELU, TRUE},
-      {64, 64, 1, 3, 12, 512, 768, 1, 0, RESIDUAL_NONE, 0, TRUE},
       {3, 64, 1, 3, 12, 512, 768, 1, 0, RESIDUAL_NONE, 0, TRUE},
+  };
+  static const Conv enlarged[] = {
+      /* the Wan decoder, LightVAE, TAEHV */
+      {192, 384, 1, 3, 6, 128, 192, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {192, 384, 1, 3, 12, 256, 384, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {96, 192, 1, 3, 12, 512, 768, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {48, 96, 1, 3, 12, 256, 384, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {24, 48, 1, 3, 12, 512, 768, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {64, 64, 1, 3, 12, 512, 768, 1, 0, RESIDUAL_NONE, 0, FALSE},
   };
   guint i;
 
   for (i = 0; i < G_N_ELEMENTS (cases); i++)
-    conv (c, &cases[i], c->tested.be->act);
+    conv (c, &cases[i], FALSE, c->tested.be->act);
+  for (i = 0; i < G_N_ELEMENTS (enlarged); i++) {
+    conv (c, &enlarged[i], FALSE, c->tested.be->act); /* what the same costs otherwise */
+    conv (c, &enlarged[i], TRUE, c->tested.be->act);
+  }
 }
 
 static void
@@ -103,12 +126,17 @@ random_conv (Ck *c)
       .residual = ck_random_int (c, 0, 2),
       .activation = ck_random_int (c, 0, 1),
       .bias = ck_random_int (c, 0, 3) > 0};
+  gboolean enlarges = ck_random_int (c, 0, 3) == 0;
 
+  if (enlarges) {
+    a.H += a.H % 2;
+    a.W += a.W % 2;
+  }
   if (a.c_out % a.fold)
     a.fold = 1;
   if (a.fold == 1 && ck_random_int (c, 0, 3) == 0)
     a.first_out = ck_random_int (c, 0, a.c_out - 1);
-  conv (c, &a, dtypes[ck_random_int (c, 0, 2)]);
+  conv (c, &a, enlarges, dtypes[ck_random_int (c, 0, 2)]);
 }
 
 void
@@ -161,19 +189,37 @@ ck_check_conv (Ck *c)
       {96, 24, 3, 3, 2, 5, 9, 2, 0, RESIDUAL_OTHER, LF_ACTIVATION_RELU, TRUE},
       {24, 16, 2, 3, 2, 5, 9, 1, 3, RESIDUAL_NONE, 0, TRUE},
   };
+  static const Conv enlarged[] = {
+      {96, 40, 1, 3, 2, 18, 34, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {32, 24, 1, 3, 2, 10, 14, 1, 0, RESIDUAL_OTHER, LF_ACTIVATION_RELU, TRUE},
+      {192, 384, 1, 3, 2, 16, 24, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {96, 192, 1, 3, 1, 34, 50, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {48, 96, 1, 3, 3, 18, 26, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {24, 48, 1, 3, 2, 62, 66, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {64, 64, 1, 3, 2, 30, 66, 1, 0, RESIDUAL_NONE, 0, FALSE},
+      {128, 256, 1, 3, 1, 18, 14, 1, 0, RESIDUAL_NONE, 0, FALSE},
+      /* others */
+      {16, 16, 3, 3, 3, 2, 2, 1, 0, RESIDUAL_Y, 0, TRUE},
+      {48, 24, 3, 3, 2, 6, 38, 2, 0, RESIDUAL_OTHER, LF_ACTIVATION_RELU, TRUE},
+      {40, 16, 1, 1, 2, 6, 10, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      {5, 3, 1, 5, 2, 8, 10, 1, 0, RESIDUAL_OTHER, 0, FALSE},
+  };
   static const LfDType dtypes[] = {LF_DTYPE_BF16, LF_DTYPE_F16, LF_DTYPE_F32};
-  guint i;
+  guint i, j;
 
   if (c->bench) {
     bench_conv (c);
     return;
   }
   for (i = 0; i < G_N_ELEMENTS (quick); i++)
-    conv (c, &quick[i], dtypes[i % 3]);
+    conv (c, &quick[i], FALSE, dtypes[i % 3]);
+  for (i = 0; i < G_N_ELEMENTS (enlarged); i++)
+    for (j = 0; j < (c->quick ? 1 : G_N_ELEMENTS (dtypes)); j++)
+      conv (c, &enlarged[i], TRUE, dtypes[(i + j) % 3]);
   for (i = 0; i < G_N_ELEMENTS (cases) && !c->quick; i++) {
-    conv (c, &cases[i], LF_DTYPE_BF16);
-    conv (c, &cases[i], LF_DTYPE_F16);
-    conv (c, &cases[i], LF_DTYPE_F32);
+    conv (c, &cases[i], FALSE, LF_DTYPE_BF16);
+    conv (c, &cases[i], FALSE, LF_DTYPE_F16);
+    conv (c, &cases[i], FALSE, LF_DTYPE_F32);
   }
   for (i = 0; i < 60 && !c->quick; i++)
     random_conv (c);

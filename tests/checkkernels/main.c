@@ -80,7 +80,6 @@ static const CkOperation operations[] = {
     {"t5_attention", ck_check_t5_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, FALSE},
     {"conv", ck_check_conv, CK_FLOAT_SUMS, CK_HALF_TWICE, CK_NOT, TRUE},
     {"pixel_norm_silu", ck_check_pixel_norm_silu, CK_FLOAT_SUMS, CK_HALF, CK_NOT, TRUE},
-    {"upsample", ck_check_upsample, CK_EXACT, CK_EXACT, CK_NOT, TRUE},
     {"pixel_attention", ck_check_pixel_attention, CK_FLOAT_SOFTMAX, CK_HALF_SOFTMAX, CK_NOT, TRUE},
     {"latent_to_pixels", ck_check_latent_to_pixels, CK_FLOAT, CK_HALF, CK_NOT, TRUE},
     {"beside_past", ck_check_beside_past, CK_EXACT, CK_EXACT, CK_NOT, TRUE},

@@ -45,38 +45,7 @@ ck_check_pixel_norm_silu (Ck *c)
   }
 }
 
-/* --------------------------------------------------- upsampling and the past */
-
-static void
-upsample (Ck *c, gint frames, gint H, gint W, gint C, gsize shift)
-{
-  CkBuffer *x, *y;
-
-  ck_begin (c, "F=%d %dx%d C=%d%s", frames, H, W, C, shift ? " shifted" : "");
-  c->shift = shift;
-  x = ck_in (c, CK_ACT, "x", (gsize) frames * H * W, C, CK_MIXED);
-  y = ck_out (c, CK_ACT, "y", (gsize) frames * 4 * H * W, C);
-  c->bytes = 5.0 * x->count * lf_dtype_size (c->tested.be->act);
-  CK_RUN (c, ops->upsample (q, ck_at (y), ck_at (x), frames, H, W, C));
-}
-
-void
-ck_check_upsample (Ck *c)
-{
-  static const gint cases[][4] = {{2, 5, 7, 3}, {1, 3, 4, 24}, {3, 2, 9, 33}, {1, 1, 1, 1},
-      {1, 1, 31, 8}, {2, 7, 1, 130}, {3, 12, 20, 96}, {1, 33, 65, 48}};
-  gint i;
-
-  if (c->bench) {
-    upsample (c, 6, 64, 96, 384, 0);
-    upsample (c, 12, 256, 384, 192, 0);
-    return;
-  }
-  for (i = 0; i < ck_cases (c, G_N_ELEMENTS (cases)); i++) {
-    upsample (c, cases[i][0], cases[i][1], cases[i][2], cases[i][3], 0);
-    upsample (c, cases[i][0], cases[i][1], cases[i][2], cases[i][3], 1);
-  }
-}
+/* --------------------------------------------------------------- the past */
 
 static void
 beside_past (Ck *c, gint frames, gsize pixels, gint C, gsize shift)

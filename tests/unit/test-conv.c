@@ -27,6 +27,7 @@ typedef struct
   gint frames, H, W, fold, first_out;
   gint residual; /* 0: none, 1: another buffer, 2: y itself */
   LfActivation activation;
+  gboolean enlarges;
 } Case;
 
 /* Sum of one output in double precision. */
@@ -35,6 +36,7 @@ plain_sum (
     const Case *c, const float *weight, const float *x, gint t, gint row, gint column, gint o)
 {
   const LfConv *w = &c->w;
+  gint size = c->enlarges ? 2 : 1; /* of a pixel of x */
   double sum = w->bias ? w->bias[o] : 0;
   gint i, j, k, z;
 
@@ -47,7 +49,10 @@ plain_sum (
           continue;
         for (z = 0; z < w->c_in; z++)
           sum += (double) weight[(((o * w->kt + i) * w->kh + j) * w->kw + k) * w->c_in + z]
-                 * x[(((gssize) (t + i - w->kt + 1) * c->H + y) * c->W + xx) * w->c_in + z];
+                 * x[(((gssize) (t + i - w->kt + 1) * (c->H / size) + y / size) * (c->W / size)
+                         + xx / size)
+                         * w->c_in
+                     + z];
       }
     }
   }
@@ -76,12 +81,32 @@ plain_conv (const Case *c, const float *weight, float *y, const float *x, const 
   }
 }
 
+static void
+run_conv (Case *c, const LfConvLevel *level, LfQueue *q, float *y, const float *x, float *residual)
+{
+  LfConvolution a = {.w = &c->w,
+      .y = y,
+      .x = x,
+      .frames = c->frames,
+      .H = c->H,
+      .W = c->W,
+      .enlarges = c->enlarges,
+      .fold = c->fold,
+      .first_out = c->first_out,
+      .residual = c->residual == 2 ? y
+                  : c->residual    ? residual
+                                   : NULL,
+      .activation = c->activation};
+
+  lf_cpu_conv_at (level, q, &a);
+}
+
 /* Runs a case at every level, on one and on three threads. */
 static void
 check_conv (Case *c, GRand *rand)
 {
   gsize per_out = (gsize) c->w.kt * c->w.kh * c->w.kw * c->w.c_in, weights = c->w.c_out * per_out;
-  gsize frame = (gsize) c->H * c->W * c->w.c_in;
+  gsize frame = (gsize) c->H * c->W * c->w.c_in / (c->enlarges ? 4 : 1);
   gsize out = (gsize) c->frames * c->H * c->W * (c->w.c_out - c->first_out);
   g_autofree float *weight = random_floats (rand, weights),
                    *bias = random_floats (rand, c->w.c_out);
@@ -110,18 +135,8 @@ check_conv (Case *c, GRand *rand)
 
     for (i = 0; i < out; i++)
       y[i] = again[i] = c->residual == 2 ? residual[i] : NAN;
-    lf_cpu_conv_at (levels[level], one.q, &c->w, y, begin, c->frames, c->H, c->W, c->fold,
-        c->first_out,
-        c->residual == 2 ? y
-        : c->residual    ? residual
-                         : NULL,
-        c->activation);
-    lf_cpu_conv_at (levels[level], three.q, &c->w, again, begin, c->frames, c->H, c->W, c->fold,
-        c->first_out,
-        c->residual == 2 ? again
-        : c->residual    ? residual
-                         : NULL,
-        c->activation);
+    run_conv (c, levels[level], one.q, y, begin, residual);
+    run_conv (c, levels[level], three.q, again, begin, residual);
     for (i = 0; i < out; i++)
       g_assert_cmpfloat_with_epsilon (y[i], expected[i], 5e-6f * scale);
     g_assert_cmpmem (y, out * sizeof (float), again, out * sizeof (float));
@@ -134,22 +149,26 @@ static void
 test_conv_shapes (void)
 {
   static const Case cases[] = {
-      {{.c_out = 64, .c_in = 128, .kt = 1, .kh = 3, .kw = 3}, 1, 5, 32, 1, 0, 0, 1},
-      {{.c_out = 48, .c_in = 48, .kt = 1, .kh = 3, .kw = 3}, 2, 9, 13, 1, 0, 2, 1},
-      {{.c_out = 16, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 1, 40, 70, 1, 0, 1, 0},
-      {{.c_out = 3, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 2, 17, 33, 1, 0, 0, 0},
-      {{.c_out = 3, .c_in = 8, .kt = 3, .kh = 3, .kw = 3}, 3, 6, 8, 1, 0, 0, 0},
-      {{.c_out = 32, .c_in = 32, .kt = 3, .kh = 3, .kw = 3}, 4, 12, 16, 1, 0, 2, 0},
-      {{.c_out = 64, .c_in = 32, .kt = 3, .kh = 1, .kw = 1}, 2, 7, 9, 2, 0, 0, 0},
-      {{.c_out = 96, .c_in = 48, .kt = 1, .kh = 1, .kw = 1}, 3, 20, 5, 2, 0, 0, 0},
-      {{.c_out = 128, .c_in = 64, .kt = 1, .kh = 1, .kw = 1}, 3, 4, 5, 1, 64, 0, 0},
-      {{.c_out = 80, .c_in = 200, .kt = 3, .kh = 3, .kw = 3}, 1, 20, 60, 1, 0, 1, 0},
-      {{.c_out = 5, .c_in = 3, .kt = 1, .kh = 5, .kw = 5}, 1, 1, 1, 1, 0, 0, 1},
-      {{.c_out = 1, .c_in = 1, .kt = 2, .kh = 7, .kw = 7}, 2, 2, 50, 1, 0, 0, 1},
+      {{.c_out = 64, .c_in = 128, .kt = 1, .kh = 3, .kw = 3}, 1, 5, 32, 1, 0, 0, 1, FALSE},
+      {{.c_out = 48, .c_in = 48, .kt = 1, .kh = 3, .kw = 3}, 2, 9, 13, 1, 0, 2, 1, FALSE},
+      {{.c_out = 16, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 1, 40, 70, 1, 0, 1, 0, FALSE},
+      {{.c_out = 3, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 2, 17, 33, 1, 0, 0, 0, FALSE},
+      {{.c_out = 3, .c_in = 8, .kt = 3, .kh = 3, .kw = 3}, 3, 6, 8, 1, 0, 0, 0, FALSE},
+      {{.c_out = 32, .c_in = 32, .kt = 3, .kh = 3, .kw = 3}, 4, 12, 16, 1, 0, 2, 0, FALSE},
+      {{.c_out = 64, .c_in = 32, .kt = 3, .kh = 1, .kw = 1}, 2, 7, 9, 2, 0, 0, 0, FALSE},
+      {{.c_out = 96, .c_in = 48, .kt = 1, .kh = 1, .kw = 1}, 3, 20, 5, 2, 0, 0, 0, FALSE},
+      {{.c_out = 128, .c_in = 64, .kt = 1, .kh = 1, .kw = 1}, 3, 4, 5, 1, 64, 0, 0, FALSE},
+      {{.c_out = 80, .c_in = 200, .kt = 3, .kh = 3, .kw = 3}, 1, 20, 60, 1, 0, 1, 0, FALSE},
+      {{.c_out = 5, .c_in = 3, .kt = 1, .kh = 5, .kw = 5}, 1, 1, 1, 1, 0, 0, 1, FALSE},
+      {{.c_out = 1, .c_in = 1, .kt = 2, .kh = 7, .kw = 7}, 2, 2, 50, 1, 0, 0, 1, FALSE},
       {{.dtype = LF_DTYPE_BF16, .c_out = 40, .c_in = 24, .kt = 3, .kh = 3, .kw = 3}, 2, 9, 11, 1, 0,
-          1, 1},
+          1, 1, FALSE},
       {{.dtype = LF_DTYPE_F16, .c_out = 3, .c_in = 40, .kt = 1, .kh = 3, .kw = 3}, 2, 9, 11, 1, 0,
-          1, 0},
+          1, 0, FALSE},
+      {{.c_out = 48, .c_in = 64, .kt = 1, .kh = 3, .kw = 3}, 2, 34, 70, 1, 0, 0, 1, TRUE},
+      {{.c_out = 3, .c_in = 16, .kt = 1, .kh = 3, .kw = 3}, 1, 16, 32, 1, 0, 0, 0, TRUE},
+      {{.c_out = 80, .c_in = 200, .kt = 2, .kh = 3, .kw = 3}, 1, 20, 60, 1, 0, 1, 0, TRUE},
+      {{.c_out = 24, .c_in = 5, .kt = 1, .kh = 1, .kw = 1}, 2, 6, 4, 1, 0, 0, 0, TRUE},
   };
   g_autoptr (GRand) rand = g_rand_new_with_seed (5);
   guint i;
@@ -182,6 +201,11 @@ test_conv_random (void)
         .residual = g_rand_int_range (rand, 0, 3),
         .activation = g_rand_boolean (rand)};
 
+    if (i % 3 == 0) {
+      c.enlarges = TRUE;
+      c.H += c.H % 2;
+      c.W += c.W % 2;
+    }
     if (c.fold == 1)
       c.first_out = g_rand_int_range (rand, 0, c.w.c_out);
     check_conv (&c, rand);
@@ -220,32 +244,6 @@ test_pixel_norm (void)
       }
     }
   }
-  close_cpu (&f);
-}
-
-static void
-test_upsample (void)
-{
-  g_autoptr (GRand) rand = g_rand_new_with_seed (4);
-  Fixture f = open_cpu (2);
-  enum
-  {
-    F = 2,
-    H = 5,
-    W = 7,
-    C = 3
-  };
-  g_autofree float *x = random_floats (rand, F * H * W * C);
-  g_autofree float *y = g_new (float, 4 * F * H * W * C);
-  gint t, row, column, c;
-
-  f.be->ops->upsample (f.q, y, x, F, H, W, C);
-  for (t = 0; t < F; t++)
-    for (row = 0; row < 2 * H; row++)
-      for (column = 0; column < 2 * W; column++)
-        for (c = 0; c < C; c++)
-          g_assert_cmpfloat (y[((t * 2 * H + row) * 2 * W + column) * C + c], ==,
-              x[((t * H + row / 2) * W + column / 2) * C + c]);
   close_cpu (&f);
 }
 
@@ -347,7 +345,6 @@ main (int argc, char *argv[])
   g_test_add_func ("/conv/shapes", test_conv_shapes);
   g_test_add_func ("/conv/random", test_conv_random);
   g_test_add_func ("/pixels/norm", test_pixel_norm);
-  g_test_add_func ("/pixels/upsample", test_upsample);
   g_test_add_func ("/pixels/beside-past", test_beside_past);
   g_test_add_func ("/pixels/latent", test_latent_to_pixels);
   g_test_add_func ("/pixels/attention", test_pixel_attention);
