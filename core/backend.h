@@ -119,6 +119,8 @@ typedef struct
   gint count, block_q, block_k;
 } LfAttention;
 
+#define LF_MAX_KT 8 /* of a convolution */
+
 /* A convolution's weights; channels last. Time kernels are causal, kernels in space odd. */
 typedef struct
 {
@@ -139,10 +141,10 @@ typedef enum
 typedef struct
 {
   const LfConv *w;
-  void *y;       /* (frames, H, W, c_out - first_out) act, but for `fold` */
-  const void *x; /* (frames, H, W, c_in) act, kt - 1 earlier frames right in front of them in
-                    memory. Where `enlarges`, all are (H/2, W/2, c_in) and are seen with
-                    each pixel doubled in both directions; H and W are even then */
+  void *y;        /* (frames, H, W, c_out - first_out) act, but for `fold` */
+  void *const *x; /* host (kt - 1 + frames): each frame, (H, W, c_in) act, the kt - 1 earlier ones
+                     first. Where `enlarges`, they are (H/2, W/2, c_in) and are seen with each
+                     pixel doubled in both directions; H and W are even then */
   gint frames, H, W;
   gboolean enlarges;
   gint fold; /* 1; 2 (time doubling): y has 2 frames, and frame 2t+j takes channels j c_out/2 ..
@@ -275,9 +277,10 @@ struct _LfBackendOps
   /* --- decoders; pictures of (frames, H, W, channels) act */
   void (*conv) (LfQueue *q, const LfConvolution *a);
   /* y = silu (x / |x| sqrt (C) gamma), over the channels of each pixel; without silu
-   * where `silu` is FALSE. gamma (C) f32. */
-  void (*pixel_norm_silu) (
-      LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu);
+   * where `silu` is FALSE. gamma (C) f32, x (frames, pixels, C), y on the host (frames): where
+   * each frame goes. */
+  void (*pixel_norm_silu) (LfQueue *q, void *const *y, const void *x, const float *gamma,
+      gint frames, gsize pixels, gint C, gboolean silu);
   /* Single-head attention inside each frame. qkv (frames, pixels, 3, C), y (frames, pixels, C). */
   void (*pixel_attention) (LfQueue *q, void *y, const void *qkv, gint frames, gint pixels, gint C);
   /* Latent (Z, H, W) f32 -> (H, W, Z) act: x scale + shift a channel (host arrays (Z),
@@ -285,8 +288,9 @@ struct _LfBackendOps
   void (*latent_to_pixels) (LfQueue *q, void *y, const float *latent, gint Z, gint H, gint W,
       const float *scale, const float *shift, float bound);
   /* y (frames, pixels, 2 C): each frame of x (frames, pixels, C) beside the one before it,
-   * which for the first lies right in front of x in memory. */
-  void (*beside_past) (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
+   * which for the first is `past` (pixels, C). */
+  void (*beside_past) (
+      LfQueue *q, void *y, const void *x, const void *past, gint frames, gsize pixels, gint C);
   /* Pictures (n, H, W, 3) act to `n` frames of the layout, one behind the other in y:
    * clamp (x scale + shift, 0, 1) is R, G, B. */
   void (*pictures_to_frames) (LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout,

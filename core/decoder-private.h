@@ -34,7 +34,7 @@ struct _LfDecoder
 };
 
 /* Intermediate results: x goes into a layer, y comes out, `input` is what a convolution
- * reads. Each has room for a history right in front of its first frame. */
+ * reads. */
 enum
 {
   LF_BUFFER_X,
@@ -45,15 +45,22 @@ enum
 
 typedef struct
 {
-  gsize front, size; /* bytes before and from data on */
+  gsize size;
   guint8 *data;
 } LfDecoderBuffer;
 
-/* The last input frames of a layer, kept from one call to the next. */
+#define LF_MAX_HISTORY (LF_MAX_KT - 1)
+
+/* The last input frames of a layer, kept from one call to the next, oldest first. Where they are
+ * `placed`, a layer's last inputs are written into spare frames and stay there; the frames that
+ * they take the place of become spare. Layers whose frames have one size share the spare ones. */
 typedef struct
 {
-  gsize bytes;
-  guint8 *data;
+  gsize bytes; /* of a frame */
+  gint count;
+  void *frames[LF_MAX_HISTORY];
+  gboolean placed;
+  gint spare; /* number of the spare ones, where `placed` */
 } LfDecoderHistory;
 
 /* A family's run() is called once with `measure` set, when it touches no memory and only
@@ -69,6 +76,9 @@ struct _LfDecoderState
   LfQueue *q;
   LfDecoderBuffer buffers[LF_N_BUFFERS];
   LfDecoderHistory *histories; /* (decoder->n_histories) */
+  LfDecoderHistory *spares;    /* (n_spares), one for each size of frames */
+  gint n_spares;
+  void **inputs; /* (LF_MAX_HISTORY + 4 max_frames): those of the operation at work */
   guint8 *pictures;
   guint8 *zeros; /* stays zero */
   void *histories_mem, *scratch_mem;
@@ -106,15 +116,23 @@ void lf_frames_swap (LfFrames *f);
 void lf_frames_start (LfFrames *f, gint to, const float *latents, const float *scale,
     const float *shift, float bound);
 
-/* Puts history `h`, `frames` frames, in front of the frames in `buffer`. */
-void lf_frames_recall (const LfFrames *f, gint h, gint buffer, gint frames);
-/* Keeps the last ones of `buffer` for the next call. */
-void lf_frames_remember (const LfFrames *f, gint h, gint buffer, gint frames);
+/* History `h` of `count` frames of H x W x C; NULL while measuring. */
+void *const *lf_frames_recall (const LfFrames *f, gint h, gint count);
+/* Its frames become the last ones of x or y, or those that were placed. */
+void lf_frames_remember (const LfFrames *f, gint h, gint buffer);
+/* Where T frames of H x W x C are to be written that a convolution reads from the input buffer: in
+ * that buffer, but for the last ones, which will be history `h` of `count` frames (h < 0: none).
+ * NULL while measuring. */
+void *const *lf_frames_place (const LfFrames *f, gint h, gint count);
 
-/* Convolution from buffer `from` to `to` (LF_N_BUFFERS: to `pictures`); `residual` is a
- * buffer or -1. The history in front of `from` is there already. */
+/* Convolution without history from buffer `from` to `to` (LF_N_BUFFERS: to `pictures`);
+ * `residual` is a buffer or -1. */
 void lf_frames_conv (const LfFrames *f, const LfConv *conv, gint to, guint8 *pictures, gint from,
     gint fold, gint first_out, gint residual, LfActivation activation);
+
+/* Convolution with history `h`, of which the input becomes part. */
+void lf_frames_causal_conv (const LfFrames *f, const LfConv *conv, gint h, gint to,
+    guint8 *pictures, gint from, gint fold, gint residual);
 
 /* A convolution without history of x twice as high and wide, to x or `pictures`. */
 void lf_frames_upsample_conv (

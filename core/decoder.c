@@ -107,7 +107,7 @@ lf_decoder_load_conv (
   else if (out->c_out > MAX_CHANNELS)
     lf_decoder_fail (
         loader, "tensor %s.weight makes %d channels, more than any decoder", full, out->c_out);
-  else if (out->kh != out->kw || out->kh % 2 == 0 || (out->kt > 1 && !causal))
+  else if (out->kh != out->kw || out->kh % 2 == 0 || out->kt > (causal ? LF_MAX_KT : 1))
     lf_decoder_fail (loader,
         "tensor %s.weight is a %d x %d x %d kernel, which does not belong here", full, out->kt,
         out->kh, out->kw);
@@ -168,78 +168,137 @@ lf_frames_start (
         f->C, f->H, f->W, scale, shift, bound);
 }
 
-void
-lf_frames_recall (const LfFrames *f, gint h, gint buffer, gint frames)
+void *const *
+lf_frames_recall (const LfFrames *f, gint h, gint count)
 {
   LfDecoderHistory *history = &f->s->histories[h];
-  LfDecoderBuffer *b = &f->s->buffers[buffer];
-  gsize bytes = frames * lf_frames_bytes (f, f->C);
 
   if (f->s->measure) {
-    history->bytes = bytes;
-    b->front = MAX (b->front, bytes);
-  } else if (bytes) {
-    f->s->decoder->backend->ops->copy (f->s->q, b->data - bytes, history->data, bytes);
+    history->bytes = lf_frames_bytes (f, f->C);
+    history->count = count;
+    return NULL;
   }
+  return history->frames;
 }
 
 void
-lf_frames_remember (const LfFrames *f, gint h, gint buffer, gint frames)
+lf_frames_remember (const LfFrames *f, gint h, gint buffer)
 {
-  gsize frame = lf_frames_bytes (f, f->C);
+  const LfBackendOps *ops = f->s->decoder->backend->ops;
+  LfDecoderHistory *history = &f->s->histories[h];
+  gint n = MIN (f->T, history->count), stay = history->count - n, i;
+  void *old[LF_MAX_HISTORY];
 
-  if (!f->s->measure && frames)
-    f->s->decoder->backend->ops->copy (f->s->q, f->s->histories[h].data,
-        f->s->buffers[buffer].data + (gssize) (f->T - frames) * (gssize) frame, frames * frame);
+  if (f->s->measure)
+    return;
+  for (i = 0; i < n; i++)
+    old[i] = history->frames[i];
+  for (i = 0; i < stay; i++)
+    history->frames[i] = history->frames[n + i];
+  for (i = 0; i < n; i++) {
+    if (history->placed) {
+      void **spare = &f->s->spares[history->spare].frames[i];
+
+      history->frames[stay + i] = *spare;
+      *spare = old[i];
+    } else {
+      history->frames[stay + i] = old[i];
+      ops->copy (f->s->q, old[i],
+          (guint8 *) lf_frames_data (f, buffer) + (f->T - n + i) * history->bytes, history->bytes);
+    }
+  }
+}
+
+void *const *
+lf_frames_place (const LfFrames *f, gint h, gint count)
+{
+  LfDecoderState *s = f->s;
+  LfDecoderHistory *history = h < 0 ? NULL : &s->histories[h];
+  gsize bytes = lf_frames_bytes (f, f->C);
+  void **inputs = s->inputs + count;
+  gint kept = MIN (f->T, count), i;
+
+  lf_frames_need (f, LF_BUFFER_INPUT, f->T - kept, f->C);
+  if (s->measure) {
+    if (history) {
+      lf_frames_recall (f, h, count);
+      history->placed = TRUE;
+    }
+    return NULL;
+  }
+  for (i = 0; i < f->T - kept; i++)
+    inputs[i] = s->buffers[LF_BUFFER_INPUT].data + i * bytes;
+  for (i = 0; i < kept; i++)
+    inputs[f->T - kept + i] = s->spares[history->spare].frames[i];
+  return inputs;
+}
+
+/* The T frames of a buffer become inputs, behind `count` earlier ones. */
+static void
+list_inputs (const LfFrames *f, gint buffer, gint count, gsize bytes)
+{
+  gint i;
+
+  for (i = 0; i < f->T && !f->s->measure; i++)
+    f->s->inputs[count + i] = (guint8 *) lf_frames_data (f, buffer) + i * bytes;
+}
+
+/* Of what list_inputs listed, to a buffer or to `pictures`. */
+static void
+run_conv (const LfFrames *f, LfConvolution a, gint to, guint8 *pictures, gint residual)
+{
+  if (to < LF_N_BUFFERS)
+    lf_frames_need (f, to, f->T, a.w->c_out - a.first_out);
+  if (f->s->measure)
+    return;
+  a.y = to < LF_N_BUFFERS ? lf_frames_data (f, to) : pictures;
+  a.x = f->s->inputs;
+  a.frames = f->T;
+  a.H = f->H;
+  a.W = f->W;
+  a.residual = residual < 0 ? NULL : lf_frames_data (f, residual);
+  f->s->decoder->backend->ops->conv (f->s->q, &a);
 }
 
 void
 lf_frames_conv (const LfFrames *f, const LfConv *conv, gint to, guint8 *pictures, gint from,
     gint fold, gint first_out, gint residual, LfActivation activation)
 {
-  void *y = pictures;
+  LfConvolution a = {.w = conv, .fold = fold, .first_out = first_out, .activation = activation};
 
-  if (to < LF_N_BUFFERS) {
-    lf_frames_need (f, to, f->T, conv->c_out - first_out);
-    y = lf_frames_data (f, to);
-  }
-  if (!f->s->measure) {
-    LfConvolution a = {.w = conv,
-        .y = y,
-        .x = lf_frames_data (f, from),
-        .frames = f->T,
-        .H = f->H,
-        .W = f->W,
-        .fold = fold,
-        .first_out = first_out,
-        .residual = residual < 0 ? NULL : lf_frames_data (f, residual),
-        .activation = activation};
+  g_assert (conv->kt == 1);
+  list_inputs (f, from, 0, lf_frames_bytes (f, conv->c_in));
+  run_conv (f, a, to, pictures, residual);
+}
 
-    f->s->decoder->backend->ops->conv (f->s->q, &a);
-  }
+void
+lf_frames_causal_conv (const LfFrames *f, const LfConv *conv, gint h, gint to, guint8 *pictures,
+    gint from, gint fold, gint residual)
+{
+  LfConvolution a = {.w = conv, .fold = fold};
+  gint past = conv->kt - 1, i;
+  void *const *history = lf_frames_recall (f, h, past);
+
+  if (f->s->histories[h].placed)
+    lf_frames_place (f, h, past);
+  else
+    list_inputs (f, from, past, lf_frames_bytes (f, conv->c_in));
+  for (i = 0; i < past && history; i++)
+    f->s->inputs[i] = history[i];
+  run_conv (f, a, to, pictures, residual);
+  lf_frames_remember (f, h, from);
 }
 
 void
 lf_frames_upsample_conv (LfFrames *f, const LfConv *conv, guint8 *pictures, LfActivation activation)
 {
+  LfConvolution a = {.w = conv, .enlarges = TRUE, .fold = 1, .activation = activation};
+
+  list_inputs (f, f->x, 0, lf_frames_bytes (f, conv->c_in));
   f->H *= 2;
   f->W *= 2;
   f->C = conv->c_out;
-  if (!pictures)
-    lf_frames_need (f, f->y, f->T, f->C);
-  if (!f->s->measure) {
-    LfConvolution a = {.w = conv,
-        .y = pictures ? pictures : lf_frames_data (f, f->y),
-        .x = lf_frames_data (f, f->x),
-        .frames = f->T,
-        .H = f->H,
-        .W = f->W,
-        .enlarges = TRUE,
-        .fold = 1,
-        .activation = activation};
-
-    f->s->decoder->backend->ops->conv (f->s->q, &a);
-  }
+  run_conv (f, a, pictures ? LF_N_BUFFERS : f->y, pictures, -1);
   lf_frames_swap (f);
 }
 
@@ -254,7 +313,8 @@ lf_frames_fold (LfFrames *f)
   lf_frames_need (f, LF_BUFFER_INPUT, 1, f->C);
   for (i = 0; i < f->H / 2 && !f->s->measure; i++)
     ops->beside_past (f->s->q, (guint8 *) lf_frames_data (f, LF_BUFFER_INPUT) + i * 2 * row,
-        (guint8 *) lf_frames_data (f, f->x) + (2 * i + 1) * row, 1, f->W / 2, 2 * f->C);
+        (guint8 *) lf_frames_data (f, f->x) + (2 * i + 1) * row,
+        (guint8 *) lf_frames_data (f, f->x) + 2 * i * row, 1, f->W / 2, 2 * f->C);
   f->H /= 2;
   f->W /= 2;
   f->C *= 4;
@@ -269,13 +329,43 @@ picture_bytes (const LfDecoderState *s)
 }
 
 static void
+lay_out_history (LfDecoderHistory *h, LfArena *arena)
+{
+  gint i;
+
+  for (i = 0; i < h->count; i++)
+    h->frames[i] = lf_arena_take (arena, h->bytes);
+}
+
+static void
 lay_out_histories (LfDecoderState *s, LfArena *arena)
 {
   gint i;
 
   s->zeros = lf_arena_take (arena, ZEROS_BYTES);
   for (i = 0; i < s->decoder->n_histories; i++)
-    s->histories[i].data = lf_arena_take (arena, s->histories[i].bytes);
+    lay_out_history (&s->histories[i], arena);
+}
+
+/* One set of spare frames for each size: layers run one after another. */
+static void
+find_spares (LfDecoderState *s)
+{
+  gint h, i;
+
+  s->n_spares = 0;
+  for (h = 0; h < s->decoder->n_histories; h++) {
+    LfDecoderHistory *history = &s->histories[h];
+
+    if (!history->placed)
+      continue;
+    for (i = 0; i < s->n_spares && s->spares[i].bytes != history->bytes; i++)
+      ;
+    if (i == s->n_spares)
+      s->spares[s->n_spares++] = (LfDecoderHistory){.bytes = history->bytes};
+    s->spares[i].count = MAX (s->spares[i].count, history->count);
+    history->spare = i;
+  }
 }
 
 static void
@@ -285,12 +375,11 @@ lay_out_scratch (LfDecoderState *s, LfArena *arena)
 
   for (i = 0; i < LF_N_BUFFERS; i++) {
     LfDecoderBuffer *b = &s->buffers[i];
-    guint8 *front;
 
-    b->front = (b->front + 255) & ~(gsize) 255;
-    front = lf_arena_take (arena, b->front + b->size);
-    b->data = front ? front + b->front : NULL;
+    b->data = lf_arena_take (arena, b->size);
   }
+  for (i = 0; i < s->n_spares; i++)
+    lay_out_history (&s->spares[i], arena);
   s->pictures = lf_arena_take (arena, 4 * s->max_frames * picture_bytes (s));
 }
 
@@ -305,8 +394,18 @@ measure (LfDecoderState *s, gint batch)
   s->measure = TRUE;
   s->decoder->family->run (s, FALSE, NULL, batch, NULL);
   s->measure = FALSE;
+  find_spares (s);
   lay_out_scratch (s, &arena);
   return arena.used;
+}
+
+static void
+lay_out (LfDecoderState *s)
+{
+  LfArena histories = {s->histories_mem, 0}, scratch = {s->scratch_mem, 0};
+
+  lay_out_histories (s, &histories);
+  lay_out_scratch (s, &scratch);
 }
 
 LfDecoderState *
@@ -331,6 +430,8 @@ lf_decoder_state_new (LfDecoder *decoder, gint height, gint width, gint max_fram
   s->max_frames = max_frames;
   s->first = TRUE;
   s->histories = g_new0 (LfDecoderHistory, decoder->n_histories);
+  s->spares = g_new0 (LfDecoderHistory, decoder->n_histories);
+  s->inputs = g_new0 (void *, LF_MAX_HISTORY + 4 * (gsize) max_frames);
   for (parts = 1; parts <= max_frames; parts++) {
     s->scratch_bytes = measure (s, (max_frames + parts - 1) / parts);
     if (s->batch == 1 || s->scratch_bytes - 4 * max_frames * picture_bytes (s) <= BUFFERS_BYTES)
@@ -345,10 +446,7 @@ lf_decoder_state_new (LfDecoder *decoder, gint height, gint width, gint max_fram
     lf_decoder_state_free (s);
     return NULL;
   }
-  arena = (LfArena){s->histories_mem, 0};
-  lay_out_histories (s, &arena);
-  arena = (LfArena){s->scratch_mem, 0};
-  lay_out_scratch (s, &arena);
+  lay_out (s);
   return s;
 }
 
@@ -362,6 +460,8 @@ lf_decoder_state_free (LfDecoderState *state)
   if (state->scratch_mem)
     ops->free (state->decoder->backend, state->scratch_mem);
   g_free (state->histories);
+  g_free (state->spares);
+  g_free (state->inputs);
   g_free (state);
 }
 
@@ -380,6 +480,7 @@ lf_decoder_state_reset (LfDecoderState *state, LfQueue *q)
   guint8 *end = (guint8 *) state->histories_mem + state->histories_bytes;
   gsize part;
 
+  lay_out (state); /* histories and spare frames have changed places */
   /* what is zero already makes more so */
   for (; begin < end; begin += part) {
     part = MIN (MIN ((gsize) (begin - state->zeros), MAX_RESET_BYTES), (gsize) (end - begin));

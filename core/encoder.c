@@ -209,7 +209,7 @@ run_wan (const Wan *wan, LfFrames *f, GCancellable *cancellable)
   lf_wan_run_residual (f, &wan->middle[0]);
   lf_wan_run_attention (f, &wan->attention);
   lf_wan_run_residual (f, &wan->middle[1]);
-  lf_wan_norm (f, f->x, wan->head_norm, TRUE);
+  lf_wan_norm (f, f->x, wan->head_norm, TRUE, NULL);
   lf_frames_conv (f, &wan->head.conv, f->y, NULL, LF_BUFFER_INPUT, 1, 0, -1, LF_ACTIVATION_NONE);
   f->C = wan->quant.c_out;
   lf_frames_conv (f, &wan->quant, f->x, NULL, f->y, 1, 0, -1, LF_ACTIVATION_NONE);
@@ -316,6 +316,7 @@ lf_encoder_encode (LfEncoder *encoder, LfQueue *q, const guint8 *rgb, gint heigh
   LfDecoderState s = {.decoder = &encoder->layers, .height = height, .width = width, .q = q};
   LfFrames f = enter (encoder, &s, rgb, NULL);
   gsize in = (gsize) f.H * f.W * f.C, count = in;
+  void *input;
   g_autofree float *host = NULL;
   LfArena arena = {0};
   void *memory;
@@ -324,6 +325,7 @@ lf_encoder_encode (LfEncoder *encoder, LfQueue *q, const guint8 *rgb, gint heigh
 
   g_return_val_if_fail (height > 0 && width > 0 && height % 8 == 0 && width % 8 == 0, FALSE);
   s.histories = histories;
+  s.inputs = &input; /* one picture, without a past */
   s.measure = TRUE;
   run (encoder, &f, NULL);
   s.measure = FALSE;

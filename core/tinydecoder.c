@@ -186,13 +186,13 @@ static void
 run_memory (LfFrames *f, const Layer *layer)
 {
   gint c_in = f->C, c_out = layer->conv[2].c_out;
+  void *const *past = lf_frames_recall (f, layer->history, 1);
 
-  lf_frames_recall (f, layer->history, f->x, 1);
   lf_frames_need (f, LF_BUFFER_INPUT, f->T, 2 * c_in);
   if (!f->s->measure)
     f->s->decoder->backend->ops->beside_past (f->s->q, lf_frames_data (f, LF_BUFFER_INPUT),
-        lf_frames_data (f, f->x), f->T, (gsize) f->H * f->W, c_in);
-  lf_frames_remember (f, layer->history, f->x, 1);
+        lf_frames_data (f, f->x), *past, f->T, (gsize) f->H * f->W, c_in);
+  lf_frames_remember (f, layer->history, f->x);
   lf_frames_conv (f, &layer->conv[0], f->y, NULL, LF_BUFFER_INPUT, 1, 0, -1, LF_ACTIVATION_RELU);
   lf_frames_conv (f, &layer->conv[1], LF_BUFFER_INPUT, NULL, f->y, 1, 0, -1, LF_ACTIVATION_RELU);
   if (layer->has_skip) {

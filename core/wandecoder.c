@@ -108,11 +108,7 @@ static void
 run_enlargement (LfFrames *f, const Stage *stage, gboolean first)
 {
   if (stage->doubles_time && !first) {
-    lf_frames_need (f, LF_BUFFER_INPUT, f->T, f->C);
-    if (!f->s->measure)
-      f->s->decoder->backend->ops->copy (f->s->q, lf_frames_data (f, LF_BUFFER_INPUT),
-          lf_frames_data (f, f->x), f->T * lf_frames_bytes (f, f->C));
-    lf_wan_run_causal (f, &stage->time_conv, f->y, NULL, 2, -1);
+    lf_wan_run_causal (f, &stage->time_conv, f->y, NULL, f->x, 2, -1);
     lf_frames_swap (f);
     f->T *= 2;
   }
@@ -129,7 +125,7 @@ wan_run (LfDecoderState *s, gboolean first, const float *latents, gint frames, g
   lf_frames_start (&f, f.y, latents, lf_wan_latent_std, lf_wan_latent_mean, 0);
   lf_frames_conv (&f, &wan->conv2, LF_BUFFER_INPUT, NULL, f.y, 1, 0, -1, LF_ACTIVATION_NONE);
   f.C = wan->conv2.c_out;
-  lf_wan_run_causal (&f, &wan->conv1, f.x, NULL, 1, -1);
+  lf_wan_run_causal (&f, &wan->conv1, f.x, NULL, LF_BUFFER_INPUT, 1, -1);
   f.C = wan->conv1.conv.c_out;
   lf_wan_run_residual (&f, &wan->middle[0]);
   lf_wan_run_attention (&f, &wan->attention);
@@ -142,8 +138,8 @@ wan_run (LfDecoderState *s, gboolean first, const float *latents, gint frames, g
     else
       lf_wan_run_residual (&f, &stage->residual);
   }
-  lf_wan_norm (&f, f.x, wan->head_norm, TRUE);
-  lf_wan_run_causal (&f, &wan->head, LF_N_BUFFERS, pictures, 1, -1);
+  lf_wan_norm (&f, f.x, wan->head_norm, TRUE, &wan->head);
+  lf_wan_run_causal (&f, &wan->head, LF_N_BUFFERS, pictures, LF_BUFFER_INPUT, 1, -1);
   return f.T;
 }
 

@@ -54,22 +54,21 @@ lf_wan_load_attention (LfLoader *loader, LfWanAttention *out, gint C, const char
 /* ---------------------------------------------------------------- running */
 
 void
-lf_wan_norm (const LfFrames *f, gint from, const float *gamma, gboolean silu)
+lf_wan_norm (
+    const LfFrames *f, gint from, const float *gamma, gboolean silu, const LfWanCausal *next)
 {
-  lf_frames_need (f, LF_BUFFER_INPUT, f->T, f->C);
+  void *const *to = lf_frames_place (f, next ? next->history : -1, next ? next->conv.kt - 1 : 0);
+
   if (!f->s->measure)
-    f->s->decoder->backend->ops->pixel_norm_silu (f->s->q, lf_frames_data (f, LF_BUFFER_INPUT),
-        lf_frames_data (f, from), gamma, (gsize) f->T * f->H * f->W, f->C, silu);
+    f->s->decoder->backend->ops->pixel_norm_silu (
+        f->s->q, to, lf_frames_data (f, from), gamma, f->T, (gsize) f->H * f->W, f->C, silu);
 }
 
 void
-lf_wan_run_causal (
-    const LfFrames *f, const LfWanCausal *c, gint to, guint8 *pictures, gint fold, gint residual)
+lf_wan_run_causal (const LfFrames *f, const LfWanCausal *c, gint to, guint8 *pictures, gint from,
+    gint fold, gint residual)
 {
-  lf_frames_recall (f, c->history, LF_BUFFER_INPUT, c->conv.kt - 1);
-  lf_frames_conv (
-      f, &c->conv, to, pictures, LF_BUFFER_INPUT, fold, 0, residual, LF_ACTIVATION_NONE);
-  lf_frames_remember (f, c->history, LF_BUFFER_INPUT, c->conv.kt - 1);
+  lf_frames_causal_conv (f, &c->conv, c->history, to, pictures, from, fold, residual);
 }
 
 void
@@ -77,25 +76,25 @@ lf_wan_run_residual (LfFrames *f, const LfWanResidual *r)
 {
   gint c_in = f->C;
 
-  lf_wan_norm (f, f->x, r->norm1, TRUE);
-  lf_wan_run_causal (f, &r->conv1, f->y, NULL, 1, -1);
+  lf_wan_norm (f, f->x, r->norm1, TRUE, &r->conv1);
+  lf_wan_run_causal (f, &r->conv1, f->y, NULL, LF_BUFFER_INPUT, 1, -1);
   f->C = r->conv1.conv.c_out;
-  lf_wan_norm (f, f->y, r->norm2, TRUE);
+  lf_wan_norm (f, f->y, r->norm2, TRUE, &r->conv2);
   if (r->has_shortcut) {
     f->C = c_in;
     lf_frames_conv (f, &r->shortcut, f->y, NULL, f->x, 1, 0, -1, LF_ACTIVATION_NONE);
     f->C = r->conv1.conv.c_out;
-    lf_wan_run_causal (f, &r->conv2, f->y, NULL, 1, f->y);
+    lf_wan_run_causal (f, &r->conv2, f->y, NULL, LF_BUFFER_INPUT, 1, f->y);
     lf_frames_swap (f);
   } else {
-    lf_wan_run_causal (f, &r->conv2, f->x, NULL, 1, f->x);
+    lf_wan_run_causal (f, &r->conv2, f->x, NULL, LF_BUFFER_INPUT, 1, f->x);
   }
 }
 
 void
 lf_wan_run_attention (const LfFrames *f, const LfWanAttention *a)
 {
-  lf_wan_norm (f, f->x, a->norm, FALSE);
+  lf_wan_norm (f, f->x, a->norm, FALSE, NULL);
   lf_frames_conv (f, &a->qkv, f->y, NULL, LF_BUFFER_INPUT, 1, 0, -1, LF_ACTIVATION_NONE);
   if (!f->s->measure)
     f->s->decoder->backend->ops->pixel_attention (f->s->q, lf_frames_data (f, LF_BUFFER_INPUT),

@@ -42,11 +42,13 @@ gint lf_wan_load_residual (
     LfLoader *loader, LfDecoder *decoder, LfWanResidual *out, gint c_in, const char *prefix);
 void lf_wan_load_attention (LfLoader *loader, LfWanAttention *out, gint C, const char *prefix);
 
-/* Buffer `from`, normalised, becomes the input of the next convolution. */
-void lf_wan_norm (const LfFrames *f, gint from, const float *gamma, gboolean silu);
-/* Convolution of the input buffer, with and of its history; as lf_frames_conv. */
-void lf_wan_run_causal (
-    const LfFrames *f, const LfWanCausal *c, gint to, guint8 *pictures, gint fold, gint residual);
+/* Buffer `from`, normalised, becomes the input of the next convolution: `next`, or NULL where that
+ * has no history. */
+void lf_wan_norm (
+    const LfFrames *f, gint from, const float *gamma, gboolean silu, const LfWanCausal *next);
+/* As lf_frames_causal_conv. */
+void lf_wan_run_causal (const LfFrames *f, const LfWanCausal *c, gint to, guint8 *pictures,
+    gint from, gint fold, gint residual);
 /* From x to x. */
 void lf_wan_run_residual (LfFrames *f, const LfWanResidual *r);
 void lf_wan_run_attention (const LfFrames *f, const LfWanAttention *a);

@@ -91,7 +91,7 @@ typedef struct
   LfQueue *q;
   const LfConv *w;
   float *y;
-  const float *x;
+  void *const *x; /* frames */
   gint H, W, fold, first_out;
   gint halvings; /* of H and W to those of x: 1 where pixels are doubled */
   const float *residual;
@@ -298,15 +298,14 @@ gather (const Conv *a, float *tile, const LfConvTile *t, gint frame, gint row, g
     gint rows, gint columns)
 {
   const LfConv *w = a->w;
-  gint width = a->W >> a->halvings, height = a->H >> a->halvings;
+  gint width = a->W >> a->halvings; /* of a row of x */
   gint left = column - w->kw / 2, right = left + columns + w->kw - 1;
   gint from = CLAMP (0, left, right), to = CLAMP (a->W, from, right);
   float *to_row = tile;
   gint i, j;
 
   for (i = 0; i < w->kt; i++) {
-    const float *picture =
-        a->x + (gssize) (frame + i - (w->kt - 1)) * height * width * (gssize) w->c_in;
+    const float *picture = a->x[frame + i];
 
     for (j = 0; j < rows + w->kh - 1; j++) {
       gint y = row + j - w->kh / 2;

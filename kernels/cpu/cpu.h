@@ -146,13 +146,14 @@ void lf_cpu_t5_attention (LfQueue *q, void *y, const void *qkv, const float *bia
 void lf_cpu_conv (LfQueue *q, const LfConvolution *a);
 
 /* pixels.c */
-void lf_cpu_pixel_norm_silu (
-    LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu);
+void lf_cpu_pixel_norm_silu (LfQueue *q, void *const *y, const void *x, const float *gamma,
+    gint frames, gsize pixels, gint C, gboolean silu);
 void lf_cpu_pixel_attention (
     LfQueue *q, void *y, const void *qkv, gint frames, gint pixels, gint C);
 void lf_cpu_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint H, gint W,
     const float *scale, const float *shift, float bound);
-void lf_cpu_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C);
+void lf_cpu_beside_past (
+    LfQueue *q, void *y, const void *x, const void *past, gint frames, gsize pixels, gint C);
 void lf_cpu_pictures_to_frames (
     LfQueue *q, guint8 *y, const void *x, gint n, const LfLayout *layout, float scale, float shift);
 

@@ -23,22 +23,24 @@ items_of (gsize floats)
 
 typedef struct
 {
-  float *y;
+  void *const *y; /* frames */
   const float *x, *gamma;
+  gint64 pixels; /* of a frame */
   gint C;
   gboolean silu;
 } PixelNorm;
 
+/* Items are pixels of all frames. */
 LF_CPU_CLONES static void
 norm_pixels (gpointer data, gint64 begin, gint64 end, gint thread)
 {
   const PixelNorm *a = data;
   const float root = sqrtf (a->C);
-  gint64 i;
+  gint64 frame = begin / a->pixels, at = begin % a->pixels, i;
 
   for (i = begin; i < end; i++) {
     const float *x = a->x + i * a->C;
-    float *y = a->y + i * a->C;
+    float *y = (float *) a->y[frame] + at * a->C;
     float part[16] = {0}, sum = 0, scale;
     gint c, j;
 
@@ -59,16 +61,20 @@ norm_pixels (gpointer data, gint64 begin, gint64 end, gint thread)
       for (c = 0; c < a->C; c++)
         y[c] = x[c] * scale * a->gamma[c];
     }
+    if (++at == a->pixels) {
+      at = 0;
+      frame++;
+    }
   }
 }
 
 void
-lf_cpu_pixel_norm_silu (
-    LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu)
+lf_cpu_pixel_norm_silu (LfQueue *q, void *const *y, const void *x, const float *gamma, gint frames,
+    gsize pixels, gint C, gboolean silu)
 {
-  PixelNorm a = {y, x, gamma, C, silu};
+  PixelNorm a = {y, x, gamma, pixels, C, silu};
 
-  lf_cpu_for (q, pixels, items_of (C), norm_pixels, &a);
+  lf_cpu_for (q, frames * (gint64) pixels, items_of (C), norm_pixels, &a);
 }
 
 /* ------------------------------------------------------------- attention */
@@ -170,8 +176,8 @@ lf_cpu_latent_to_pixels (LfQueue *q, void *y, const float *latent, gint Z, gint 
 typedef struct
 {
   float *y;
-  const float *x;
-  gsize pixels;
+  const float *x, *past;
+  gint64 pixels;
   gint C;
 } BesidePast;
 
@@ -180,19 +186,21 @@ static void
 beside_past (gpointer data, gint64 begin, gint64 end, gint thread)
 {
   const BesidePast *a = data;
-  gssize back = (gssize) a->pixels * a->C;
   gint64 i;
 
   for (i = begin; i < end; i++) {
+    const float *past = i < a->pixels ? a->past + i * a->C : a->x + (i - a->pixels) * a->C;
+
     memcpy (a->y + 2 * i * a->C, a->x + i * a->C, a->C * sizeof (float));
-    memcpy (a->y + (2 * i + 1) * a->C, a->x + i * a->C - back, a->C * sizeof (float));
+    memcpy (a->y + (2 * i + 1) * a->C, past, a->C * sizeof (float));
   }
 }
 
 void
-lf_cpu_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C)
+lf_cpu_beside_past (
+    LfQueue *q, void *y, const void *x, const void *past, gint frames, gsize pixels, gint C)
 {
-  BesidePast a = {y, x, pixels, C};
+  BesidePast a = {y, x, past, pixels, C};
 
   lf_cpu_for (q, frames * (gint64) pixels, items_of (2 * C), beside_past, &a);
 }

@@ -37,14 +37,11 @@ load_inputs (float *v, const Conv &a, const Tap &s, gint frame, gint row, gint c
 {
   gint y = row + s.row - a.kh / 2, x = column + s.column - a.kw / 2;
   bool inside = row < a.H && y >= 0 && y < a.H && x >= 0 && x < a.W;
-  const T *from = (const T *) a.x;
+  const T *from = (const T *) a.x[frame + s.t];
 
   c += s.c;
   if (inside)
-    from += ((gint64) (frame + s.t - (a.kt - 1)) * a.x_pixels
-                + (gint64) (y >> a.halvings) * a.x_width + (x >> a.halvings))
-                * a.c_in
-            + c;
+    from += ((gint64) (y >> a.halvings) * a.x_width + (x >> a.halvings)) * a.c_in + c;
   if (a.wide) {
 #pragma unroll
     for (int i = 0; i < 8; i += LfPack<T>::N) {
@@ -148,12 +145,12 @@ run_any (LfQueue *q, Conv a)
 
   if (a.kh == 1 && a.kw == 1 && !a.halvings) {
     /* no neighbours: the picture is one long row */
-    a.W = a.x_width = a.x_pixels;
+    a.W = a.x_width = a.W * a.H;
     a.H = 1;
   }
   a.tiles = lf_cuda_blocks ((gsize) a.H * a.W, ANY_PIXELS);
   a.blocks = (a.channels + 16 * columns - 1) / (16 * columns);
-  a.wide = a.c_in % 8 == 0 && (gsize) a.x % 16 == 0;
+  a.wide = a.c_in % 8 == 0 && lf_cuda_conv_is_aligned (a);
   grid = (gint64) a.frames * a.tiles * a.blocks;
   if (grid > G_MAXINT32)
     lf_cuda_fail (

@@ -136,9 +136,7 @@ template <typename P> struct Loader
   {
     const gint c = in_c + piece * 8;
     const bool some = c < a.c_in;
-    const typename P::T *from = (const typename P::T *) a.x
-                                + (gint64) (frame + in_t - (a.kt - 1)) * a.x_pixels * a.c_in
-                                + (some ? c : 0);
+    const typename P::T *from = (const typename P::T *) a.x[frame + in_t] + (some ? c : 0);
     guint32 dst = inputs + place * P::INPUT_BYTES;
 
     /* pieces that no sum of 16 channels reaches are not read */

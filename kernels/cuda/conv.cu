@@ -266,41 +266,15 @@ static gboolean
 is_regular (const LfQueue *q, const LfConv *w, const Conv &a)
 {
   return q->backend->act != LF_DTYPE_F32 && w->dtype == q->backend->act && a.c_in % 8 == 0
-         && a.kh == a.kw && (a.kh == 3 || (a.kh == 1 && !a.halvings)) && (gsize) a.x % 16 == 0
+         && a.kh == a.kw && (a.kh == 3 || (a.kh == 1 && !a.halvings)) && lf_cuda_conv_is_aligned (a)
          && (gsize) a.weight % 16 == 0 && (gint64) a.H * a.W * a.c_in <= G_MAXINT32
          && (gint64) a.channels * a.kt * a.kh * a.kw <= G_MAXINT32 / 2;
 }
 
-extern "C" void
-lf_cuda_conv (LfQueue *q, const LfConvolution *c)
+/* Frames that fit one launch. */
+static void
+run (LfQueue *q, const LfConv *w, Conv a)
 {
-  const LfConv *w = c->w;
-  Conv a = {};
-
-  if (q->error)
-    return;
-  a.y = c->y;
-  a.x = c->x;
-  a.weight = (const guint8 *) w->weight
-             + (gsize) c->first_out * w->kt * w->kh * w->kw * w->c_in * lf_dtype_size (w->dtype);
-  a.residual = c->residual;
-  a.bias = w->bias ? w->bias + c->first_out : NULL;
-  a.frames = c->frames;
-  a.H = c->H;
-  a.W = c->W;
-  a.halvings = c->enlarges ? 1 : 0;
-  a.x_width = a.W >> a.halvings;
-  a.x_pixels = (a.H >> a.halvings) * a.x_width;
-  a.c_in = w->c_in;
-  a.channels = w->c_out - c->first_out;
-  a.kt = w->kt;
-  a.kh = w->kh;
-  a.kw = w->kw;
-  a.fold = c->fold;
-  a.per_frame = a.channels / a.fold;
-  a.relu = c->activation == LF_ACTIVATION_RELU;
-  if (a.frames <= 0 || a.H <= 0 || a.W <= 0 || a.channels <= 0)
-    return;
   if (is_regular (q, w, a)) {
     a.wide = a.per_frame % 8 == 0 && (gsize) a.y % 16 == 0 && (gsize) a.residual % 16 == 0;
     if (w->dtype == LF_DTYPE_F16)
@@ -310,4 +284,42 @@ lf_cuda_conv (LfQueue *q, const LfConvolution *c)
     return;
   }
   lf_cuda_conv_any (q, w->dtype, a);
+}
+
+extern "C" void
+lf_cuda_conv (LfQueue *q, const LfConvolution *c)
+{
+  const LfConv *w = c->w;
+  const gint most = CONV_FRAMES - (w->kt - 1);
+  Conv a = {};
+  gsize out;
+
+  static_assert (CONV_FRAMES >= LF_MAX_KT);
+  g_assert (w->kt <= LF_MAX_KT);
+  a.weight = (const guint8 *) w->weight
+             + (gsize) c->first_out * w->kt * w->kh * w->kw * w->c_in * lf_dtype_size (w->dtype);
+  a.bias = w->bias ? w->bias + c->first_out : NULL;
+  a.H = c->H;
+  a.W = c->W;
+  a.halvings = c->enlarges ? 1 : 0;
+  a.x_width = a.W >> a.halvings;
+  a.c_in = w->c_in;
+  a.channels = w->c_out - c->first_out;
+  a.kt = w->kt;
+  a.kh = w->kh;
+  a.kw = w->kw;
+  a.fold = c->fold;
+  a.per_frame = a.channels / a.fold;
+  a.relu = c->activation == LF_ACTIVATION_RELU;
+  if (a.H <= 0 || a.W <= 0 || a.channels <= 0)
+    return;
+  out = (gsize) a.H * a.W * a.channels * lf_dtype_size (q->backend->act);
+  for (gint first = 0; first < c->frames && !q->error; first += most) {
+    a.frames = MIN (c->frames - first, most);
+    for (gint i = 0; i < a.frames + a.kt - 1; i++)
+      a.x[i] = c->x[first + i];
+    a.y = (guint8 *) c->y + first * out;
+    a.residual = c->residual ? (const guint8 *) c->residual + first * out : NULL;
+    run (q, w, a);
+  }
 }

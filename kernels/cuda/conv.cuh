@@ -10,15 +10,18 @@
 /* The kernels are matrix products that are never laid out: rows are pixels, columns output
  * channels, and what is summed over are taps x input channels. */
 
+#define CONV_FRAMES 32 /* of the input, of a launch */
+
 typedef struct
 {
   void *y;
-  const void *x, *weight, *residual;
+  const void *x[CONV_FRAMES]; /* (kt - 1 + frames) of them */
+  const void *weight, *residual;
   const float *bias;
   gint frames, H, W;
-  gint halvings;          /* of H and W to those of x: 1 where its pixels are seen doubled */
-  gint x_width, x_pixels; /* of a row and of a frame of x */
-  gint c_in, channels;    /* in; out, those in front of first_out not counted */
+  gint halvings;       /* of H and W to those of x: 1 where its pixels are seen doubled */
+  gint x_width;        /* of a row of x */
+  gint c_in, channels; /* in; out, those in front of first_out not counted */
   gint kt, kh, kw;
   gint fold, per_frame; /* channels of an output frame */
   gint blocks;          /* of output channels */
@@ -45,6 +48,16 @@ put (const Conv &a, gint frame, gint at, gint n, float v)
   v += a.bias ? a.bias[n] : 0;
   v += a.residual ? lf_load ((const T *) a.residual + offset) : 0;
   lf_store ((T *) a.y + offset, activate (v, a.relu));
+}
+
+/* Whether 16 bytes at a time can be read of every frame, if they can of every pixel. */
+static inline gboolean
+lf_cuda_conv_is_aligned (const Conv &a)
+{
+  for (gint i = 0; i < a.frames + a.kt - 1; i++)
+    if ((gsize) a.x[i] % 16)
+      return FALSE;
+  return TRUE;
 }
 
 /* Hopper's kernel, for blocks of so many output channels. FALSE where it is not made for them or

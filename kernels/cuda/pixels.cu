@@ -15,7 +15,8 @@ is_aligned (const void *p, gsize bytes)
 
 /* ------------------------------------------------------------------ norm */
 
-#define NORM_PACKS 3 /* of a lane: channel counts of the Wan VAE are 3 x 2^k */
+#define NORM_FRAMES 32 /* of a launch */
+#define NORM_PACKS 3   /* of a lane: channel counts of the Wan VAE are 3 x 2^k */
 #define MIN_LENGTH 1e-12f
 
 template <typename T>
@@ -25,13 +26,13 @@ silu_as (float v)
   return sizeof (T) == sizeof (float) ? v / (1.0f + expf (-v)) : lf_silu_1 (v);
 }
 
-/* Where the pixels of a norm lie. */
+/* Where the pixels of a norm lie. A block has pixels of frame blockIdx.y. */
 typedef struct
 {
-  void *y;
+  void *y[NORM_FRAMES];
   const void *x;
   const float *gamma;
-  gsize pixels;
+  gsize pixels;  /* of a frame */
   gint C, lanes; /* lanes of a pixel: a power of 2 up to 32 */
   float root;
   gboolean silu;
@@ -40,7 +41,7 @@ typedef struct
 /* Neighbouring lanes share a pixel and keep it in registers. */
 template <typename T>
 static __global__ void
-__launch_bounds__ (THREADS) norm_packs (const Norm a)
+__launch_bounds__ (THREADS) norm_packs (const __grid_constant__ Norm a)
 {
   lf_kernel_begin ();
   constexpr int N = LfPack<T>::N;
@@ -48,6 +49,8 @@ __launch_bounds__ (THREADS) norm_packs (const Norm a)
   const gint per_warp = 32 / a.lanes, in_warp = threadIdx.x % 32 / a.lanes;
   const gsize warps = (gsize) gridDim.x * (THREADS / 32);
   gsize first = ((gsize) blockIdx.x * (THREADS / 32) + threadIdx.x / 32) * per_warp;
+  const T *from = (const T *) a.x + blockIdx.y * a.pixels * a.C;
+  T *to = (T *) a.y[blockIdx.y];
   float gamma[NORM_PACKS][N];
 
 #pragma unroll
@@ -65,7 +68,7 @@ __launch_bounds__ (THREADS) norm_packs (const Norm a)
     for (int i = 0; i < NORM_PACKS; i++) {
       x[i].raw = make_uint4 (0, 0, 0, 0);
       if (inside && lane + i * a.lanes < packs)
-        x[i] = lf_load_pack ((const T *) a.x + at + i * a.lanes * N);
+        x[i] = lf_load_pack (from + at + i * a.lanes * N);
 #pragma unroll
       for (int j = 0; j < N; j++)
         sum += lf_load (&x[i].value[j]) * lf_load (&x[i].value[j]);
@@ -83,7 +86,7 @@ __launch_bounds__ (THREADS) norm_packs (const Norm a)
 
         lf_store (&x[i].value[j], a.silu ? silu_as<T> (v) : v);
       }
-      lf_store_pack ((T *) a.y + at + i * a.lanes * N, x[i]);
+      lf_store_pack (to + at + i * a.lanes * N, x[i]);
     }
   }
 }
@@ -91,7 +94,7 @@ __launch_bounds__ (THREADS) norm_packs (const Norm a)
 /* Any number of channels: a warp has a pixel. */
 template <typename T>
 static __global__ void
-__launch_bounds__ (THREADS) norm_any (const Norm a)
+__launch_bounds__ (THREADS) norm_any (const __grid_constant__ Norm a)
 {
   lf_kernel_begin ();
   const gint lane = threadIdx.x % 32;
@@ -99,8 +102,8 @@ __launch_bounds__ (THREADS) norm_any (const Norm a)
   gsize pixel = (gsize) blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
 
   for (; pixel < a.pixels; pixel += warps) {
-    const T *x = (const T *) a.x + pixel * a.C;
-    T *y = (T *) a.y + pixel * a.C;
+    const T *x = (const T *) a.x + (blockIdx.y * a.pixels + pixel) * a.C;
+    T *y = (T *) a.y[blockIdx.y] + pixel * a.C;
     float sum = 0;
 
     for (gint c = lane; c < a.C; c += 32)
@@ -116,33 +119,48 @@ __launch_bounds__ (THREADS) norm_any (const Norm a)
 
 template <typename T>
 static void
-run_norm (LfQueue *q, Norm a)
+run_norm (LfQueue *q, Norm a, gint frames)
 {
-  const gsize limit = 16 * (gsize) q->device->processors;
+  const gsize limit = lf_cuda_blocks (16 * (gsize) q->device->processors, frames);
   const gint packs = a.C / LfPack<T>::N;
+  gboolean aligned = is_aligned (a.x, 16);
 
   a.lanes = 1;
   while (a.lanes < 32 && a.lanes * NORM_PACKS < packs)
     a.lanes *= 2;
-  if (a.C % LfPack<T>::N == 0 && packs <= 32 * NORM_PACKS && is_aligned (a.x, 16)
-      && is_aligned (a.y, 16))
-    lf_cuda_launch (
-        q, norm_packs<T>, MIN (lf_cuda_blocks (a.pixels, THREADS / a.lanes), limit), THREADS, 0, a);
+  for (gint i = 0; i < frames; i++)
+    aligned = aligned && is_aligned (a.y[i], 16);
+  if (a.C % LfPack<T>::N == 0 && packs <= 32 * NORM_PACKS && aligned)
+    lf_cuda_launch (q, norm_packs<T>,
+        dim3 (MIN (lf_cuda_blocks (a.pixels, THREADS / a.lanes), limit), frames), THREADS, 0, a);
   else
-    lf_cuda_launch (
-        q, norm_any<T>, MIN (lf_cuda_blocks (a.pixels, THREADS / 32), limit), THREADS, 0, a);
+    lf_cuda_launch (q, norm_any<T>,
+        dim3 (MIN (lf_cuda_blocks (a.pixels, THREADS / 32), limit), frames), THREADS, 0, a);
   LF_CUDA_LAUNCHED (q, "normalising pixels");
 }
 
 extern "C" void
-lf_cuda_pixel_norm_silu (
-    LfQueue *q, void *y, const void *x, const float *gamma, gsize pixels, gint C, gboolean silu)
+lf_cuda_pixel_norm_silu (LfQueue *q, void *const *y, const void *x, const float *gamma, gint frames,
+    gsize pixels, gint C, gboolean silu)
 {
-  Norm a = {y, x, gamma, pixels, C, 0, sqrtf ((float) C), silu};
+  const gsize frame = pixels * C * lf_dtype_size (q->backend->act);
+  Norm a = {};
 
-  if (q->error || pixels == 0 || C <= 0)
+  if (pixels == 0 || C <= 0)
     return;
-  LF_CUDA_DECODER_ACT (q, run_norm<T> (q, a));
+  a.gamma = gamma;
+  a.pixels = pixels;
+  a.C = C;
+  a.root = sqrtf ((float) C);
+  a.silu = silu;
+  for (gint first = 0; first < frames && !q->error; first += NORM_FRAMES) {
+    gint n = MIN (frames - first, NORM_FRAMES);
+
+    a.x = (const guint8 *) x + first * frame;
+    for (gint i = 0; i < n; i++)
+      a.y[i] = y[first + i];
+    LF_CUDA_DECODER_ACT (q, run_norm<T> (q, a, n));
+  }
 }
 
 /* ----------------------------------------------------------------- copies */
@@ -180,32 +198,39 @@ unit_bytes (const void *y, const void *x, gsize pixel)
 
 template <typename U>
 static __global__ void
-__launch_bounds__ (THREADS) beside_past (U *y, const U *x, gsize count, gsize pixels, gint units)
+__launch_bounds__ (THREADS)
+    beside_past (U *y, const U *x, const U *past, gsize count, gsize frame, gint units)
 {
   lf_kernel_begin ();
   const gsize first = (gsize) blockIdx.x * BESIDE_PIXELS;
   const gint n = (gint) MIN (count - first, (gsize) BESIDE_PIXELS) * units;
 
-  x += first * units;
-  y += 2 * first * units;
+  const gsize at = first * units;
+  const gint beside = at < frame ? (gint) MIN (frame - at, (gsize) n) : 0; /* those of the first */
+
+  x += at;
+  past += at;
+  y += 2 * at;
   for (gint i = threadIdx.x; i < n; i += THREADS) {
     U *to = y + i + i / units * units;
 
     to[0] = x[i];
-    to[units] = x[i - (gssize) (pixels * units)];
+    to[units] = i < beside ? past[i] : x[i - (gssize) frame];
   }
 }
 
 extern "C" void
-lf_cuda_beside_past (LfQueue *q, void *y, const void *x, gint frames, gsize pixels, gint C)
+lf_cuda_beside_past (
+    LfQueue *q, void *y, const void *x, const void *past, gint frames, gsize pixels, gint C)
 {
   gsize pixel = C * lf_dtype_size (q->backend->act), count = frames * pixels;
-  gint bytes = unit_bytes (y, x, pixel);
+  gint bytes = MIN (unit_bytes (y, x, pixel), unit_bytes (y, past, pixel));
 
   if (q->error || frames <= 0 || pixels == 0 || C <= 0)
     return;
   WITH_UNIT (bytes, lf_cuda_launch (q, beside_past<U>, lf_cuda_blocks (count, BESIDE_PIXELS),
-                        THREADS, 0, (U *) y, (const U *) x, count, pixels, (gint) (pixel / bytes)));
+                        THREADS, 0, (U *) y, (const U *) x, (const U *) past, count,
+                        pixels * (pixel / bytes), (gint) (pixel / bytes)));
   LF_CUDA_LAUNCHED (q, "putting frames beside those before");
 }
 

@@ -219,6 +219,15 @@ ck_at (const CkBuffer *b)
   return ck_at_element (b, 0);
 }
 
+void
+ck_at_frames (const CkBuffer *b, void **at, const gint32 *slots, gint frames, gsize elements)
+{
+  gint i;
+
+  for (i = 0; i < frames; i++)
+    at[i] = ck_at_element (b, slots[i] * elements);
+}
+
 /* ------------------------------------------------------------------- runs */
 
 /* All bytes of a buffer with its guards, as they are before a run. 0xff is NaN in every

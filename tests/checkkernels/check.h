@@ -144,6 +144,8 @@ CkBuffer *ck_weight (
 /* Where it lies on the side that runs; at an element. */
 void *ck_at (const CkBuffer *b);
 void *ck_at_element (const CkBuffer *b, gsize element);
+/* Where the given frames of so many elements lie. */
+void ck_at_frames (const CkBuffer *b, void **at, const gint32 *slots, gint frames, gsize elements);
 
 gboolean ck_run_next (Ck *c);
 #define CK_RUN(c, ...)                                                                             \

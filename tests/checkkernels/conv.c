@@ -28,6 +28,9 @@ conv (Ck *c, const Conv *a, gboolean enlarges, LfDType dtype)
   gint channels = a->c_out - a->first_out, kernel = a->kt * a->kh * a->kh * a->c_in;
   gsize out = (gsize) a->frames * a->H * a->W, i;
   gsize pixels = (gsize) a->H * a->W / (enlarges ? 4 : 1); /* of a frame of x */
+  gint inputs = a->frames + a->kt - 1;
+  g_autofree gint32 *slots = g_new (gint32, inputs);
+  g_autofree void **from = g_new (void *, inputs);
   gsize weights = (gsize) a->c_out * kernel;
   float *values = g_new (float, weights + 1);
   CkBuffer *x, *w, *y, *bias = NULL, *residual = NULL;
@@ -36,7 +39,9 @@ conv (Ck *c, const Conv *a, gboolean enlarges, LfDType dtype)
       a->kh, a->kh, lf_dtype_name (dtype), a->frames, a->H, a->W, a->fold, a->first_out,
       a->bias ? " bias" : "", residuals[a->residual], a->activation ? " relu" : "",
       enlarges ? " enlarged" : "");
-  x = ck_in (c, CK_ACT, "x", (a->frames + a->kt - 1) * pixels, a->c_in, CK_MIXED);
+  ck_choose (c, slots, inputs, inputs + 1, c->bench);
+  x = ck_in (c, CK_ACT, "x", (inputs + 1) * pixels, a->c_in, CK_MIXED);
+  ck_poison_slots (x, inputs + 1, slots, inputs);
   for (i = 0; i < weights; i++)
     values[i] = ck_random_normal (c) / sqrtf (kernel);
   w = ck_weight (c, dtype, "weight", a->c_out, kernel, values);
@@ -50,11 +55,12 @@ conv (Ck *c, const Conv *a, gboolean enlarges, LfDType dtype)
   if (a->residual == RESIDUAL_Y)
     residual = y;
   c->flops = 2.0 * out * channels * kernel;
-  CK_RUN (c, LfConv o = {dtype, ck_at (w), bias ? ck_at (bias) : NULL, a->c_out, a->c_in, a->kt,
-                 a->kh, a->kh};
+  CK_RUN (c, ck_at_frames (x, from, slots, inputs, pixels * a->c_in);
+          LfConv o = {dtype, ck_at (w), bias ? ck_at (bias) : NULL, a->c_out, a->c_in, a->kt, a->kh,
+              a->kh};
           LfConvolution run = {.w = &o,
               .y = ck_at (y),
-              .x = ck_at_element (x, (a->kt - 1) * pixels * a->c_in),
+              .x = from,
               .frames = a->frames,
               .H = a->H,
               .W = a->W,
@@ -186,6 +192,10 @@ ck_check_conv (Ck *c)
       {16, 16, 3, 3, 1, 1, 1, 1, 0, RESIDUAL_Y, 0, TRUE},
       {16, 16, 3, 3, 1, 1, 200, 1, 0, RESIDUAL_NONE, 0, TRUE},
       {16, 16, 3, 3, 1, 200, 1, 1, 0, RESIDUAL_NONE, 0, TRUE},
+      /* more frames than go with a launch */
+      {16, 24, 3, 3, 65, 5, 3, 1, 0, RESIDUAL_Y, 0, TRUE},
+      {32, 16, 3, 1, 40, 3, 7, 2, 0, RESIDUAL_OTHER, 0, TRUE},
+      {5, 3, 2, 3, 33, 4, 3, 1, 0, RESIDUAL_Y, 0, TRUE},
       {96, 24, 3, 3, 2, 5, 9, 2, 0, RESIDUAL_OTHER, LF_ACTIVATION_RELU, TRUE},
       {24, 16, 2, 3, 2, 5, 9, 1, 3, RESIDUAL_NONE, 0, TRUE},
   };

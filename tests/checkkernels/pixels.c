@@ -10,18 +10,23 @@
 /* ------------------------------------------------------------------- norm */
 
 static void
-pixel_norm_silu (Ck *c, gsize pixels, gint C, gboolean silu, gsize shift)
+pixel_norm_silu (Ck *c, gint frames, gsize pixels, gint C, gboolean silu, gsize shift)
 {
+  g_autofree gint32 *slots = g_new (gint32, frames);
+  g_autofree void **to = g_new (void *, frames);
   CkBuffer *x, *gamma, *y;
 
-  ck_begin (c, "pixels=%" G_GSIZE_FORMAT " C=%d%s%s", pixels, C, silu ? " silu" : "",
+  ck_begin (c, "F=%d pixels=%" G_GSIZE_FORMAT " C=%d%s%s", frames, pixels, C, silu ? " silu" : "",
       shift ? " shifted" : "");
   c->shift = shift;
-  x = ck_in (c, CK_ACT, "x", pixels, C, CK_MIXED);
+  x = ck_in (c, CK_ACT, "x", frames * pixels, C, CK_MIXED);
   gamma = ck_in (c, CK_F32, "gamma", 1, C, CK_NORMAL);
-  y = ck_out (c, CK_ACT, "y", pixels, C);
+  ck_choose (c, slots, frames, frames + 1, c->bench);
+  y = ck_out (c, CK_ACT, "y", (frames + 1) * pixels, C);
+  y->gaps = TRUE;
   c->bytes = 2.0 * x->count * lf_dtype_size (c->tested.be->act);
-  CK_RUN (c, ops->pixel_norm_silu (q, ck_at (y), ck_at (x), ck_at (gamma), pixels, C, silu));
+  CK_RUN (c, ck_at_frames (y, to, slots, frames, pixels * C);
+          ops->pixel_norm_silu (q, to, ck_at (x), ck_at (gamma), frames, pixels, C, silu));
 }
 
 void
@@ -32,17 +37,19 @@ ck_check_pixel_norm_silu (Ck *c)
   gint i;
 
   if (c->bench) {
-    pixel_norm_silu (c, 3 * 64 * 96, 384, TRUE, 0);
-    pixel_norm_silu (c, 12 * 256 * 384, 192, TRUE, 0);
-    pixel_norm_silu (c, 12 * 512 * 768, 96, TRUE, 0);
-    pixel_norm_silu (c, 12 * 512 * 768, 24, TRUE, 0);
+    pixel_norm_silu (c, 3, 64 * 96, 384, TRUE, 0);
+    pixel_norm_silu (c, 12, 256 * 384, 192, TRUE, 0);
+    pixel_norm_silu (c, 12, 512 * 768, 96, TRUE, 0);
+    pixel_norm_silu (c, 12, 512 * 768, 24, TRUE, 0);
     return;
   }
   for (i = 0; i < ck_cases (c, G_N_ELEMENTS (cases)); i++) {
-    pixel_norm_silu (c, cases[i][0], cases[i][1], TRUE, 0);
-    pixel_norm_silu (c, cases[i][0], cases[i][1], FALSE, 0);
-    pixel_norm_silu (c, cases[i][0], cases[i][1], TRUE, 1);
+    pixel_norm_silu (c, 1 + i % 4, cases[i][0], cases[i][1], TRUE, 0);
+    pixel_norm_silu (c, 1, cases[i][0], cases[i][1], FALSE, 0);
+    pixel_norm_silu (c, 1 + (i + 1) % 4, cases[i][0], cases[i][1], TRUE, 1);
   }
+  pixel_norm_silu (c, 40, 35, 24, TRUE, 0); /* more than go with a launch */
+  pixel_norm_silu (c, 65, 3, 5, TRUE, 0);
 }
 
 /* --------------------------------------------------------------- the past */
@@ -50,15 +57,16 @@ ck_check_pixel_norm_silu (Ck *c)
 static void
 beside_past (Ck *c, gint frames, gsize pixels, gint C, gsize shift)
 {
-  CkBuffer *x, *y;
+  CkBuffer *x, *past, *y;
 
   ck_begin (
       c, "F=%d pixels=%" G_GSIZE_FORMAT " C=%d%s", frames, pixels, C, shift ? " shifted" : "");
   c->shift = shift;
-  x = ck_in (c, CK_ACT, "x", (frames + 1) * pixels, C, CK_MIXED);
+  x = ck_in (c, CK_ACT, "x", frames * pixels, C, CK_MIXED);
+  past = ck_in (c, CK_ACT, "past", pixels, C, CK_MIXED);
   y = ck_out (c, CK_ACT, "y", frames * pixels, 2 * C);
   c->bytes = 4.0 * frames * pixels * C * lf_dtype_size (c->tested.be->act);
-  CK_RUN (c, ops->beside_past (q, ck_at (y), ck_at_element (x, pixels * C), frames, pixels, C));
+  CK_RUN (c, ops->beside_past (q, ck_at (y), ck_at (x), ck_at (past), frames, pixels, C));
 }
 
 void

@@ -82,11 +82,11 @@ plain_conv (const Case *c, const float *weight, float *y, const float *x, const 
 }
 
 static void
-run_conv (Case *c, const LfConvLevel *level, LfQueue *q, float *y, const float *x, float *residual)
+run_conv (Case *c, const LfConvLevel *level, LfQueue *q, float *y, float **x, float *residual)
 {
   LfConvolution a = {.w = &c->w,
       .y = y,
-      .x = x,
+      .x = (void *const *) x,
       .frames = c->frames,
       .H = c->H,
       .W = c->W,
@@ -110,7 +110,9 @@ check_conv (Case *c, GRand *rand)
   gsize out = (gsize) c->frames * c->H * c->W * (c->w.c_out - c->first_out);
   g_autofree float *weight = random_floats (rand, weights),
                    *bias = random_floats (rand, c->w.c_out);
-  g_autofree float *x = random_floats (rand, (c->frames + c->w.kt - 1) * frame);
+  gint frames = c->frames + c->w.kt - 1;
+  g_autofree float *x = random_floats (rand, frames * frame);
+  g_autofree float **lone = g_new (float *, frames); /* each in memory of its own */
   g_autofree float *residual = random_floats (rand, out), *expected = g_new (float, out);
   g_autofree float *y = g_new (float, out), *again = g_new (float, out);
   g_autofree guint16 *half = g_new (guint16, weights);
@@ -127,6 +129,8 @@ check_conv (Case *c, GRand *rand)
   }
   c->w.bias = g_rand_boolean (rand) ? bias : NULL;
   plain_conv (c, weight, expected, begin, c->residual ? residual : NULL);
+  for (level = 0; level < frames; level++)
+    lone[level] = g_memdup2 (x + level * frame, frame * sizeof (float));
   levels = lf_cpu_conv_levels (&n_levels);
   g_assert_cmpint (n_levels, >, 0);
   for (level = 0; level < n_levels; level++) {
@@ -135,14 +139,16 @@ check_conv (Case *c, GRand *rand)
 
     for (i = 0; i < out; i++)
       y[i] = again[i] = c->residual == 2 ? residual[i] : NAN;
-    run_conv (c, levels[level], one.q, y, begin, residual);
-    run_conv (c, levels[level], three.q, again, begin, residual);
+    run_conv (c, levels[level], one.q, y, lone, residual);
+    run_conv (c, levels[level], three.q, again, lone, residual);
     for (i = 0; i < out; i++)
       g_assert_cmpfloat_with_epsilon (y[i], expected[i], 5e-6f * scale);
     g_assert_cmpmem (y, out * sizeof (float), again, out * sizeof (float));
     close_cpu (&one);
     close_cpu (&three);
   }
+  for (level = 0; level < frames; level++)
+    g_free (lone[level]);
 }
 
 static void
@@ -227,10 +233,13 @@ test_pixel_norm (void)
     gint C = channels[i / 2];
     gboolean silu = i % 2;
     g_autofree float *x = random_floats (rand, 50 * C), *gamma = random_floats (rand, C);
-    g_autofree float *y = g_new (float, 50 * C);
+    g_autofree float *y = g_new (float, 50 * C), *last = g_new (float, 25 * C);
+    void *frames[] = {y + 25 * C, last};
 
     memset (x + 3 * C, 0, C * sizeof (float)); /* a black pixel stays one */
-    f.be->ops->pixel_norm_silu (f.q, y, x, gamma, 50, C, silu);
+    f.be->ops->pixel_norm_silu (f.q, frames, x, gamma, 2, 25, C, silu);
+    memcpy (y, y + 25 * C, 25 * C * sizeof (float));
+    memcpy (y + 25 * C, last, 25 * C * sizeof (float));
     for (p = 0; p < 50; p++) {
       double sum = 0;
 
@@ -259,10 +268,11 @@ test_beside_past (void)
     C = 5
   };
   g_autofree float *x = random_floats (rand, (F + 1) * P * C);
+  g_autofree float *past = g_memdup2 (x, P * C * sizeof (float));
   g_autofree float *y = g_new (float, 2 * F * P * C);
   gint i, c;
 
-  f.be->ops->beside_past (f.q, y, x + P * C, F, P, C);
+  f.be->ops->beside_past (f.q, y, x + P * C, past, F, P, C);
   for (i = 0; i < F * P; i++) {
     for (c = 0; c < C; c++) {
       g_assert_cmpfloat (y[2 * i * C + c], ==, x[(i + P) * C + c]);
