@@ -214,10 +214,7 @@ def boulder(dark, lit):
 
 def fir(canvas, v, x, up, size):
     height = 0.34 * size
-    tier = fract((up / height * 3).clamp(0, 2.999))
-    d = torch.maximum(x.abs() - 0.11 * size * (1.05 - up / height) * (1.0 - 0.35 * tier),
-                      torch.maximum(up - height, -up))
-    return solid(canvas, v, d, up / height, (.07, .20, .17), (.24, .40, .34))
+    return solid(canvas, v, conifer(x, up, 0.11 * size, height), up / height, (.07, .20, .17), (.24, .40, .34))
 
 
 def rock(canvas, v, x, up, size):
@@ -255,6 +252,13 @@ def hills(canvas, v):
     return landmarks(canvas, v, 0.6, boulder((.52, .50, .50), (.92, .90, .86)))
 
 
+def conifer(x, up, width, height):
+    """Signed distance of three tiers of branches from the foot at (0, 0) to the top."""
+    tier = fract((up / height * 3).clamp(0, 2.999))
+    side = x.abs() - width * (1.05 - up / height) * (1.0 - 0.35 * tier)
+    return torch.maximum(side, torch.maximum(up - height, -up))
+
+
 def trees(canvas, v, x, base, parts, round_top):
     """A tree in some cells along a ridge."""
     cell = 0.34
@@ -269,10 +273,7 @@ def trees(canvas, v, x, base, parts, round_top):
         shape = torch.minimum(shape, torch.maximum(dx.abs() - 0.012, (dy - size).abs() - size))
         lit, dark = (.36, .62, .24), (.14, .36, .16)
     else:
-        height = size * 3.2
-        tier = fract((dy / height * 3).clamp(0, 2.999))
-        width = size * (1.05 - dy / height) * (1.0 - 0.35 * tier)
-        shape = torch.maximum(dx.abs() - width, torch.maximum(dy - height, -dy))
+        shape = conifer(dx, dy, size, size * 3.2)
         lit, dark = (.42, .58, .52), (.10, .27, .24)
     side = (0.5 + (dx / (size + 0.02)) * 0.5 * torch.tanh((v.sun_x - v.x) * 1.5)).clamp(0, 1) * (dy / 0.2).clamp(0.2, 1)
     colour = torch.lerp(colour3(*dark)(v), colour3(*lit)(v), side[:, :, None]) * v.light

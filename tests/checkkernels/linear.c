@@ -88,7 +88,8 @@ linear (Ck *c, const Linear *a, gboolean loose)
   /* activations rounded to FP8 are off by 1/36 in the mean, 1/16 at most; a backend may do
    * without where a size does not suit its units */
   c->slack = loose ? 16 : 1;
-  /* GELU far below zero is a difference of almost equal numbers: a lone one is off by what others are */
+  /* GELU far below zero is a difference of almost equal numbers: a lone one is off by what others
+   * are */
   if (a->epilogue == LF_EPILOGUE_GELU && a->rows * a->n_out == 1)
     c->scale = 1;
   c->flops = 2.0 * a->rows * a->n_out * a->n_in;

@@ -120,9 +120,9 @@ disturb (gpointer data)
   return NULL;
 }
 
-/* A pipeline that is told another state, or is flushed, in the moment in which it continues to PLAYING by
- * itself can stay in PAUSED (gst_bin_continue_func() gives up), and prompts flush here at any time: it is
- * told again, as an application would. */
+/* A pipeline that is told another state, or is flushed, in the moment in which it continues to
+ * PLAYING by itself can stay in PAUSED (gst_bin_continue_func() gives up), and prompts flush here
+ * at any time: it is told again, as an application would. */
 static void
 reach_playing (Rig *rig)
 {
