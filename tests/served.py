@@ -77,9 +77,9 @@ class Stalls:
         said = self.process.communicate(timeout=30)[0]
         self.found = [tuple(map(float, line.split())) for line in said.splitlines()]
 
-    def frames(self, rate):
-        """How many frames can have been due in these times."""
-        return sum(int(length * rate) + 1 for _, length in self.found)
+    def frames(self, rate, shortest=0):
+        """How many frames can have been due in these times, of `shortest` seconds or more."""
+        return sum(int(length * rate) + 1 for _, length in self.found if length >= shortest)
 
     def __str__(self):
         return "the machine stood still %d times, %.0f ms in all" % (

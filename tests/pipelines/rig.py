@@ -19,6 +19,11 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 PIPELINES = SOURCE / 'pipelines'
 WIDTH, HEIGHT, RATE = 256, 160, 16  # the default model's
 PATIENCE = 90  # seconds for anything: many times what a busy machine needs
+STILL = 0.5  # seconds that a machine stands still before a length is excused by it
+
+sys.path.insert(0, str(SOURCE / 'tests'))
+
+from served import Stalls  # noqa: E402, F401
 
 
 class Failed(Exception):
