@@ -4,6 +4,7 @@
     bench/quality MODEL.safetensors --prompts 4 --chunks 4 --streams 0          # a small run, on a CPU
     bench/quality MODEL.safetensors --check                                     # against models/reference.py
     bench/quality --element build                                               # judge what lightforcesrc makes
+    bench/quality --element build --change 4    # and what it makes of a new prompt after --chunks chunks of another
     bench/quality --stream video.rgb            # figures over time of raw 256x160 RGB pictures; - is standard input
     bench/quality --sheet docs/sheets sea.rgb city.rgb        # a PNG of each raw video; --sheet x.png: one, a row each
 
@@ -24,6 +25,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 
 import torch
@@ -374,19 +376,35 @@ def sheet(a):
 
 
 # -------------------------------------------------------------------- the element
+def timed(seconds):
+    """As prompt-file has it; not later than `seconds`."""
+    ms = int(seconds * 1000)
+    return f"{ms // 3600000:02}:{ms // 60000 % 60:02}:{ms // 1000 % 60:02}.{ms % 1000:03}"
+
+
 @torch.no_grad()
 def element(a, scenes, prompts, eye):
-    """What the judge sees in videos that lightforcesrc makes of the prompts, seed 0, 1, ..."""
-    pictures = 12 * a.chunks - 3
+    """What the judge sees in videos that lightforcesrc makes of the prompts, seed 0, 1, ...
+
+    a.change: each begins with the prompt before, and is judged from the first chunk of its own on.
+    """
+    first = 12 * a.chunks - 3
+    pictures = first + 12 * a.change
     tree = [] if a.element == "-" else ["meson", "devenv", "-C", a.element]
 
     def run(seed):
-        quoted = prompts[seed].replace("\\", "\\\\").replace('"', '\\"')
-        raw = subprocess.run([*tree, "gst-launch-1.0", "-q", "lightforcesrc", f'prompt="{quoted}"', f"seed={seed}",
-                              f"model={os.path.abspath(a.files[0])}", f"num-buffers={pictures}", *a.properties,
-                              "!", "video/x-raw,format=RGB", "!", "fdsink"], check=True, stdout=subprocess.PIPE).stdout
+        lines = [(0, prompts[seed])]
+        if a.change:
+            lines = [(0, prompts[seed - 1]), (first / 16, prompts[seed])]
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as script:
+            script.writelines(f"{timed(at)} {text}\n" for at, text in lines)
+            script.flush()
+            raw = subprocess.run([*tree, "gst-launch-1.0", "-q", "lightforcesrc", f"prompt-file={script.name}",
+                                  f"seed={seed}", f"model={os.path.abspath(a.files[0])}", f"num-buffers={pictures}",
+                                  *a.properties, "!", "video/x-raw,format=RGB", "!", "fdsink"],
+                                 check=True, stdout=subprocess.PIPE).stdout
         video = torch.frombuffer(bytearray(raw), dtype=torch.uint8).view(1, pictures, world.HEIGHT, world.WIDTH, 3)
-        return video.permute(0, 1, 4, 2, 3)
+        return video.permute(0, 1, 4, 2, 3)[:, first if a.change else 0:]
 
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         found = [judge.answers(eye, v.to(a.device).float() / 255) for v in pool.map(run, range(len(prompts)))]
@@ -407,6 +425,8 @@ def arguments():
     a.add_argument("--sheet", metavar="OUT", help="lay out raw videos as contact sheets")
     a.add_argument("--element", metavar="BUILD",
                    help="only judge what lightforcesrc of a built tree (-: of the environment) makes of MODEL")
+    a.add_argument("--change", type=int, default=0, metavar="CHUNKS",
+                   help="with --element: the prompt comes after --chunks chunks of another one's; judged are so many of it")
     a.add_argument("--properties", nargs="*", default=[], help="of lightforcesrc, e.g. backend=cuda precision=fp8")
     a.add_argument("--jobs", type=int, default=1, help="elements at once")
     a.add_argument("--size", default=f"{world.WIDTH}x{world.HEIGHT}", help="of raw pictures")
