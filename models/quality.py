@@ -426,7 +426,7 @@ def arguments():
     a.add_argument("--element", metavar="BUILD",
                    help="only judge what lightforcesrc of a built tree (-: of the environment) makes of MODEL")
     a.add_argument("--change", type=int, default=0, metavar="CHUNKS",
-                   help="with --element: the prompt comes after --chunks chunks of another one's; judged are so many of it")
+                   help="with --element: each prompt comes after --chunks chunks of another; so many of it are judged")
     a.add_argument("--properties", nargs="*", default=[], help="of lightforcesrc, e.g. backend=cuda precision=fp8")
     a.add_argument("--jobs", type=int, default=1, help="elements at once")
     a.add_argument("--size", default=f"{world.WIDTH}x{world.HEIGHT}", help="of raw pictures")
