@@ -161,6 +161,11 @@ class Client:
         while self.data[:1] == b"$" and self.take_packet():
             pass
 
+    def steps(self, first=0):
+        """From each picture to the next, from number `first` on, in RTP time, which wraps around."""
+        return [(after - before) & 0xffffffff
+                for before, after in zip(self.stamps[first:], self.stamps[first + 1:])]
+
     def play_on(self, seconds=None, frames=None):
         """Receives packets for a time, or so many frames."""
         end = time.monotonic() + (seconds or 30)

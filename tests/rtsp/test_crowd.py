@@ -51,8 +51,7 @@ class Crowd(unittest.TestCase):
             gap = max(after - before for client, n in zip(clients, first)
                       for before, after in zip(client.times[n:], client.times[n + 1:]))
             lost = sum(client.lost for client in clients)
-            steps = [(after - before) & 0xffffffff for client, n in zip(clients, first)
-                     for before, after in zip(client.stamps[n:], client.stamps[n + 1:])]
+            steps = [step for client, n in zip(clients, first) for step in client.steps(n)]
             for client in clients:
                 client.close()
         machine = "the server's threads waited %.1f %% of the time, %s" % (waited / took * 100, stalls)
